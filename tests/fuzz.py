@@ -156,7 +156,7 @@ class Place:
         }
         self.run = Run.create("run", preset="vae", config=tiny().to_toml(), environment=environment, root=root)
         self.run.append_metrics({"epoch": 1, "validation_neg_elbo": 3.5})
-        self.run.save_checkpoint(training().good.tensors, {"epoch": 1})
+        self.run.save_checkpoint(training().last_good.tensors, {"epoch": 1})
         self.run.set_status("finished")
         found = evaluated().to_json()
         found["details"]["per row"] = "evaluation/per-row.safetensors"
@@ -255,7 +255,7 @@ def readers(place: Place) -> dict[str, tuple[list[bytes], Callable[[bytes], obje
     begun.snapshot()
 
     def resumed(data: bytes) -> None:
-        training()._restore(Checkpoint(begun.good.tensors, files.parse_json(data, "state.json")))
+        training()._restore(Checkpoint(begun.last_good.tensors, files.parse_json(data, "state.json")))
 
     inside = (
         "environment.json",
@@ -282,7 +282,7 @@ def readers(place: Place) -> dict[str, tuple[list[bytes], Callable[[bytes], obje
             [pickled],
             lambda data: read_state_dict(place.written(repacked(archive, data))),
         ),
-        "state of a training": ([json.dumps(begun.good.state).encode()], resumed),
+        "state of a training": ([json.dumps(begun.last_good.state).encode()], resumed),
         "finished batches of an evaluation": ([finished.read_bytes()], place.gone_on),
         "JPEG and PNG": ([picture("jpeg"), picture("png")], faces),
         **{name: stored(name) for name in inside},

@@ -209,6 +209,20 @@ def test_what_a_classifier_cannot_judge_is_left_out(model: LatentVariableModel) 
     assert "linear probe accuracy" not in kinds(found)
     few = evaluate(model, tiny.dataset(), rows=5, **QUICK)
     assert few.details["samples"] == "not judged: it takes at least 10 images, to learn from and to compare with"
+    digits = tiny.dataset()
+    unlabelled = [Split(part.x) for part in (digits.train, digits.validation, digits.test)]
+    found = evaluate(model, Dataset("plain", *unlabelled, ("a", "b", "c"), "8" * 64), **QUICK)
+    assert found.details["samples"] == "not judged: a classifier needs labels, and the images of 'plain' have none"
+
+
+def test_a_classifier_is_trained_where_no_test_image_has_a_class(model: LatentVariableModel) -> None:
+    digits = tiny.dataset()
+    whole = evaluate(model, digits, split="validation", **QUICK).details["samples"]["classifier"]["accuracy"]
+    assert whole > 50
+    for test in (digits.test.rows(slice(0)), replace(digits.test, labels=torch.full((16,), -1))):
+        data = replace(digits, test=test, checksum=str(len(test)) * 64)
+        found = evaluate(model, data, split="validation", **QUICK)
+        assert found.details["samples"]["classifier"]["accuracy"] is None
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,6 @@
 """Odd but natural values in memory: of models, evaluations, pictures and pages. They get a right number, or one line."""
 
+import warnings
 from collections.abc import Callable
 from typing import Any
 
@@ -9,8 +10,10 @@ import pytest
 import torch
 from torch import Tensor
 
+import tiny
 import vaekit
 from vaekit import plot
+from vaekit.cli import command
 from vaekit.data import Batch, Dataset, Split
 from vaekit.errors import ConfigError, DataError, VAEError
 from vaekit.evaluation import Options, Value, compare, complete, evaluate, evaluate_model, fit_prior
@@ -27,7 +30,9 @@ from vaekit.evaluation.single_rows.outliers import auroc
 from vaekit.evaluation.single_rows.scoring import percentiles
 from vaekit.model import LatentVariableModel, WithPrior
 from vaekit.model.modes import evaluating
+from vaekit.runs import job, lifecycle
 from vaekit.runs.terminal import _means
+from vaekit.training.data_checks import try_once
 
 SMALL: dict[str, Any] = {
     "model": {"latent_size": 3},
@@ -450,3 +455,78 @@ def test_values_that_are_not_observed_may_be_anything_in_every_method() -> None:
 
 def test_a_value_with_an_error_that_is_not_a_number_prints() -> None:
     assert str(Value("a", 1.0, float("nan"), "")) == "1"
+
+
+def test_a_batch_for_a_model_in_double_is_in_double() -> None:
+    model = vaekit.build("cvae", event_shape=(1, 8, 8), num_classes=3, latent_size=2).double()
+    batch = model.to_model(Batch(torch.rand(6, 1, 8, 8), labels=torch.arange(6) % 3))
+    assert batch.c is not None and batch.c.dtype == batch.x.dtype == torch.float64
+    assert bool(model.draw(batch.x, 2, batch.c).log_w.isfinite().all())
+
+
+def test_a_word_is_not_an_array() -> None:
+    with pytest.raises(DataError, match="must be numbers, a tensor or a NumPy array"):
+        Split(torch.zeros(1, 2), np.array("cat"))
+
+
+def test_losses_are_tried_without_a_trace() -> None:
+    class Own(torch.nn.Module, vaekit.objectives.Loss):
+        def __init__(self) -> None:
+            super().__init__()
+            self.norm = torch.nn.BatchNorm1d(64)
+
+        def forward(self, model: LatentVariableModel, batch: Batch, epoch: float) -> vaekit.objectives.Terms:
+            return vaekit.objectives.Terms(self.norm(batch.x.flatten(1)).square().mean(-1))
+
+    loss, model, x = Own(), vaekit.build("vae", event_shape=(1, 8, 8), latent_size=2), torch.rand(8, 1, 8, 8)
+    before = {name: value.clone() for name, value in loss.state_dict().items()}
+    try_once(model, [loss], x)
+    assert loss.training and all(torch.equal(value, before[name]) for name, value in loss.state_dict().items())
+    loss(model, Batch(x), 0.0)
+    assert not torch.equal(loss.state_dict()["norm.running_mean"], before["norm.running_mean"])
+
+
+def test_a_picture_that_cannot_be_drawn_ends_no_training(tmp_path: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: Any, **__: Any) -> None:
+        raise ConfigError("no mean")
+
+    monkeypatch.setattr(job, "load_data", tiny.dataset)
+    monkeypatch.setattr("vaekit.plot.samples", refuse)
+    with warnings.catch_warnings(record=True) as said:
+        warnings.simplefilter("always")
+        run = lifecycle.train_run(tiny.tiny(epochs=3), name="r", root=tmp_path)
+    assert run.status == "finished" and len(run.metrics()) == 3
+    (epochs,) = (str(warning.message) for warning in said if "epoch-0" in str(warning.message))
+    assert epochs == "the picture 'epoch-001.png' cannot be drawn for this model: no mean"
+
+
+@pytest.mark.parametrize("preset", ["factor-vae", "aae", "cvae"])
+def test_rows_of_unknown_class_are_refused_by_every_loss_that_needs_the_class(preset: str) -> None:
+    model = vaekit.build(preset, event_shape=(1, 8, 8), num_classes=3, latent_size=2, model={"condition": "class"})
+    rows = torch.rand(12, 1, 8, 8), torch.arange(12) % 4 - 1
+    with pytest.raises(DataError, match=r"the class of 3 of the 12 training rows is unknown"):
+        vaekit.fit(model, rows, preset=preset, epochs=1)
+
+
+def test_m2_says_that_it_needs_the_shape_of_a_row() -> None:
+    model = vaekit.build("m2", event_shape=(1, 8, 8), num_classes=3, latent_size=2)
+    model.event_shape = None
+    with pytest.raises(ConfigError, match="objective 'm2' needs the shape of a row; give the model an event_shape"):
+        vaekit.fit(model, (torch.rand(12, 1, 8, 8), torch.arange(12) % 3), preset="m2", epochs=1)
+
+
+@pytest.mark.parametrize(
+    ("error", "status"),
+    [(RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried …"), 2), (MemoryError(), 2)],
+)
+def test_too_little_memory_is_one_line(error: Exception, status: int, monkeypatch: Any, capsys: Any) -> None:
+    def fail(*_: Any, **__: Any) -> None:
+        raise error
+
+    monkeypatch.setattr(command, "app", fail)
+    with pytest.raises(SystemExit) as stop:
+        command._run()
+    assert stop.value.code == status and "there is not enough memory for this" in capsys.readouterr().err
+    error = RuntimeError("a bug")
+    with pytest.raises(RuntimeError, match="a bug"):
+        command._run()

@@ -88,7 +88,10 @@ def test_new_rows_have_the_types_of_the_table(here: Path, command: Any, monkeypa
     assert set(new["size"]) <= set(SIZES) and new["born"].str.fullmatch(r"\d{4}-\d\d-\d\d").all()
     result = command("sample", "a", "-n", 40, "-o", "women.csv", "--where", "sex=female", "--where", "age=40")
     assert result.status == 0 and "effective sample size" in result.out
-    assert "beware      fewer than" in result.out and max(map(len, result.out.splitlines())) <= 80
+    assert (
+        "beware      the given values are rare: fewer than" in result.out
+        and max(map(len, result.out.splitlines())) <= 80
+    )
     women = pd.read_csv("women.csv")
     assert (women["sex"] == "female").all() and (women["age"] == 40).all() and women["height"].nunique() > 20
     assert "unknown level 'femal'; did you mean" in one_line(command("sample", "a", "--where", "sex=femal"))
@@ -106,6 +109,12 @@ def test_a_table_that_cannot_be_written_is_refused_before_any_work(here: Path, c
         assert "t.csv is the file of the data, which would be lost" in one_line(
             command(verb, "a", "-o", here / "t.csv")
         )
+    for name in ("full-2.csv", "full-cells.csv"):  # files that impute writes beside its -o
+        (here / name).write_bytes(before)
+        refused = one_line(command("impute", "a", "--data", name, "-o", "full.csv", "--draws", 2, "--samples", 5))
+        assert f"{name} is the file of the data, which would be lost" in refused
+        assert (here / name).read_bytes() == before
+        (here / name).unlink()
     assert (here / "t.csv").read_bytes() == before
     (here / "folder").mkdir(exist_ok=True)
     assert "is a folder; name one of its tables" in one_line(command("evaluate", "a", "--data", "folder/"))

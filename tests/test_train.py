@@ -386,7 +386,7 @@ def test_a_gradient_that_is_not_finite_is_found_too(monkeypatch) -> None:
 @pytest.mark.parametrize(
     ("call", "error", "message"),
     [
-        (lambda: fit(small(), loader(), epochs=0), ConfigError, "train.epochs: .*greater than or equal to 1, got 0"),
+        (lambda: fit(small(), loader(), epochs=0), ConfigError, "fit: epochs: .*greater than or equal to 1, got 0"),
         (lambda: fit(small(), [], epochs=1), DataError, "no batch"),
         (lambda: fit(small(3), [images(8)], epochs=1), DataError, "gives no labels"),
         (lambda: find_device("cuda:77"), DeviceError, "cuda:77.*available: cpu"),

@@ -62,6 +62,8 @@ VERBS = [
 
 SPIN_COUNT = "1000"  # a step takes twice as long on a busy machine, with 5000 four times (benchmarks/waiting.json)
 
+OUT_OF_MEMORY = ("out of memory", "not enough memory", "can't allocate memory")  # in torch's errors
+
 
 class InOrder(click.Group):
     """A group of commands that lists them in order of use; `vae help VERB` is `vae VERB --help`."""
@@ -166,8 +168,10 @@ def _run() -> int:
     except OSError as error:  # a file or a device failed, and no other code explains it
         where = "" if error.filename is None else f"{error.filename}: "
         _fail(f"{where}{error.strerror or error}")
-    except MemoryError:
-        _fail("there is not enough memory for this; ask for fewer or smaller images, or a smaller model")
+    except (MemoryError, RuntimeError) as error:
+        if isinstance(error, RuntimeError) and not any(words in str(error) for words in OUT_OF_MEMORY):
+            raise
+        _fail("there is not enough memory for this; ask for fewer or smaller rows, a smaller batch or a smaller model")
     except (KeyboardInterrupt, click.Abort) as stop:
         reached = str(stop.__cause__ or "")  # click raises Abort from the KeyboardInterrupt, which has the message
         say(f"{reached}; `vae resume` continues" if reached else "stopped")

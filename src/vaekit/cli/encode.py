@@ -31,7 +31,7 @@ def encode(chosen: ChosenRun, data_name: str | None, split: str | None, output: 
     suffix = path.suffix.lower()
     if suffix not in LATENT_SUFFIXES:
         raise ConfigError(f"{path} must end in .npz, .npy or .csv")
-    chosen.check_output(path, data_name)
+    chosen.check_output(path, data_name=data_name)
     model, _ = chosen.model()
     with shown_stages() as listener:
         z = encode_rows(model, rows, listener=listener)

@@ -87,13 +87,13 @@ def _impute_table(chosen: ChosenRun, data_name: Path | None, output: Path | None
     suffix = ".csv" if source.suffix == ".npz" else source.suffix
     path = output or run.path_to_write(f"imputed/{file_stem(source.name)}{suffix}")
     check_writable(path)
-    chosen.check_output(path, data_name)
+    cells_path, paths = path.with_name(f"{path.stem}-cells.csv"), _paths(path, draws)
+    chosen.check_output(*paths, cells_path, data_name=data_name)
     model, _ = chosen.model()
     with shown_stages() as listener:
         imputed = impute_table(
             chosen.restored, model, data_name, samples=samples, draws=draws, seed=chosen.seed, listener=listener
         )
-    cells_path, paths = path.with_name(f"{path.stem}-cells.csv"), _paths(path, draws)
     for table_path, frame in zip(paths, imputed.frames, strict=True):
         write_frame(frame, table_path)
     write_frame(imputed.cells, cells_path)
@@ -122,10 +122,10 @@ def _impute_array(chosen: ChosenRun, data_name: Path | None, output: Path | None
     path = output or chosen.run.path_to_write(f"imputed/{file_stem(source.name)}.npy")
     if path.suffix.lower() != ".npy":
         raise ConfigError(f"{path} must end in .npy")
-    chosen.check_output(path, data_name)
+    paths = _paths(path, draws)
+    chosen.check_output(*paths, data_name=data_name)
     model, _ = chosen.model()
     arrays, gaps = impute_array(chosen.restored, model, data_name, samples=samples, draws=draws, seed=chosen.seed)
-    paths = _paths(path, draws)
     for array_path, array in zip(paths, arrays, strict=True):
         plot.save(array, array_path)
     rows = len(arrays[0])
@@ -142,9 +142,10 @@ def _complete_images(chosen: ChosenRun, hide: str, count: int, ways: int, output
     from ..evaluation import complete
 
     run = chosen.run
+    path = output or run.picture_to_write(f"completions-{hide}-hidden.png")
+    chosen.check_output(path)
     model, _ = chosen.model()
     images = chosen.restored.as_batch(chosen.spread_test_rows(count))
-    path = output or run.picture_to_write(f"completions-{hide}-hidden.png")
     plot.save(complete(model, images, hide, ways=ways, seed=chosen.seed), path)
     print_files(path, run=str(run.path), rows=len(images))
 

@@ -51,7 +51,7 @@ def sample(
 ) -> None:
     """Try `vae sample -n 16 -o digits.png`: draw new images from RUN, the newest by default.
 
-    With --by-class, try `vae sample --by-class -n 10`: each column is one style, written as every class. With --from
+    With --by-class, try `vae sample --by-class -n 10`: each column is one style, drawn for every class. With --from
     aggregate, latents come from a density that is fitted to the training latents once and kept with the run.
 
     For a table, try `vae sample -n 1000 -o new.csv --where sex=female`: draw new rows.

@@ -51,15 +51,20 @@ class ChosenRun:
 
         return self.restored.model(device=self.device), torch.Generator().manual_seed(self.seed)
 
-    def check_output(self, path: Path, data_name: str | Path | None = None) -> None:
+    def check_output(self, *paths: Path, data_name: str | Path | None = None) -> None:
         """Refuse to write over the data that are read, by default the run's own.
 
+        Arguments:
+            paths: Every file that the command writes.
+            data_name: The data.
+
         Raises:
-            ConfigError: The path is the file of the data.
+            ConfigError: One of the files is that of the data.
         """
         source = Path(self.restored.recipe.config.data.name if data_name is None else data_name)
-        if path.exists() and source.is_file() and path.samefile(source):
-            raise ConfigError(f"{path} is the file of the data, which would be lost; choose another name with -o")
+        for path in paths:
+            if path.exists() and source.is_file() and path.samefile(source):
+                raise ConfigError(f"{path} is the file of the data, which would be lost; choose another name with -o")
 
     def spread_test_rows(self, count: int) -> "Split":
         """`count` evenly spread test rows; all of them if the command's -n was left out and there are fewer.

@@ -71,7 +71,7 @@ def score(
     path = output or run.path_to_write(f"scores/{file_stem(rows.name)}.csv")
     _check_suffixes(path, pixels, is_table=chosen.facts.columns is not None)
     for file in (path, *([] if pixels is None else [pixels])):
-        chosen.check_output(file, data_name)
+        chosen.check_output(file, data_name=data_name)
     model, _ = chosen.model()
     with shown_stages() as listener:
         scores = score_run(chosen.restored, model, rows, samples=samples, seed=seed, listener=listener)

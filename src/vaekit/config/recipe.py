@@ -179,6 +179,9 @@ class Recipe:
             facts: dict[str, Any] = {"num_classes": num_classes, "event_shape": event_shape or model.event_shape}
             facts |= {"latent_size": model.latent_size, "latent_shape": model.latent_shape}
             facts |= {"context_size": model.context_size, "dataset_size": dataset_size}
+            if "event_shape" in part.wiring and facts["event_shape"] is None:
+                name = self.config.objective.name
+                raise ConfigError(f"objective {name!r} needs the shape of a row; give the model an event_shape")
             self._check_samples(part)
             loss = part(samples=samples, batches=batches, **facts)
             return loss if isinstance(loss, Loss) else OfBatch(loss)

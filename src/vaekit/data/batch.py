@@ -1,7 +1,7 @@
 """Batches of rows, which a loader gives and a model takes."""
 
 import math
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import KW_ONLY, dataclass, fields, replace
 from typing import Any
 
@@ -152,7 +152,8 @@ def as_tensor(value: object, what: str) -> Tensor:
             value = torch.from_numpy(np.require(array, array.dtype.newbyteorder("="), "W"))
     except (TypeError, ValueError, RuntimeError):
         shown = " ".join(repr(value).split())
-        are_names = what.endswith("labels") and isinstance(value, Iterable) and isinstance(next(iter(value), None), str)
+        words = [word for word in np.ravel(np.asarray(value, object))[:1] if isinstance(word, str)]
+        are_names = what.endswith("labels") and bool(words)
         remedy = "; number the classes: np.unique(labels, return_inverse=True)[1]" if are_names else ""
         raise DataError(f"{what} must be numbers, a tensor or a NumPy array, got {shown:.80}{remedy}") from None
     if value.layout != torch.strided:

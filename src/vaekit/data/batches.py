@@ -230,10 +230,9 @@ def as_one_batch(data: Split, *, value_kind: ValueKind = "pixels", binarize: str
 
 
 def rows_to_start_from(split: Split, *, value_kind: ValueKind) -> tuple[Tensor, Tensor | None]:
-    """Rows as the model sees them, and their labels: all, or every n-th of many.
+    """Rows as the model sees them, and their labels: all, or of a large split every n-th.
 
-    Of many rows these are 10,000 to 20,000, or as many as take 512 MiB to 1 GiB if those are fewer. A value that is not
-    observed is the mean of the observed ones.
+    Then they are 10,000 to 20,000 rows, and at most 1 GiB. A value that is not observed is the mean of the others.
     """
     most = min(10_000, (512 << 20) // (4 * math.prod(split.event_shape)))
     step = max(1, len(split) // max(1, most))

@@ -4,7 +4,7 @@ from dataclasses import replace
 from typing import Any
 
 from .. import plot
-from ..errors import ConfigError
+from ..errors import ConfigError, RunError, is_whole
 from ..model import LatentVariableModel
 from ..runs.restore import RestoredRun
 from ..store import Run
@@ -75,8 +75,23 @@ def evaluate_run(
         evaluation.warnings.insert(0, f"evaluated on {dataset.name}, but the run was trained on {trained_on}")
     elif restored.facts.checksum not in ("", checksum):  # earlier versions took data without one
         evaluation.warnings.insert(0, f"the files of {trained_on!r} are not those that the run was trained on")
+    before = _stored_samples(run, selection.file)
+    if before > options.samples:
+        evaluation.warnings.append(
+            f"{selection.file} was made with {before:,} samples, and now has {options.samples:,}; samples={before} "
+            "makes it again"
+        )
     _write(run, evaluation, selection)
     return evaluation
+
+
+def _stored_samples(run: Run, file: str) -> int:
+    """The number of samples of a stored evaluation; 0 where none can be read."""
+    try:
+        samples = run.read_json(file)["protocol"]["samples"]
+    except (RunError, LookupError, TypeError):
+        return 0
+    return samples if is_whole(samples) else 0
 
 
 def _write(run: Run, evaluation: Evaluation, selection: EvaluatedRows) -> None:

@@ -133,7 +133,7 @@ class ModelInputs(nn.Module):
             return replace(batch, c=None)
         if batch.c is None:
             assert batch.labels is not None
-            return replace(batch, c=rows_of_labels(batch.labels, size))
+            return replace(batch, c=rows_of_labels(batch.labels, size).to(batch.x.dtype))
         self._check_context(batch.c, len(batch))
         return replace(batch, c=batch.c.to(batch.x.dtype))
 

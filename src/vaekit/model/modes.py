@@ -1,4 +1,4 @@
-"""Evaluation mode for the length of a block."""
+"""Evaluation mode, and buffers as they are, for the length of a block."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -19,3 +19,15 @@ def evaluating(*modules: nn.Module) -> Iterator[None]:
     finally:
         for part, was_training in were_training.items():
             part.training = was_training  # `train` would change the parts of a part too
+
+
+@contextmanager
+def buffers_kept(*modules: nn.Module) -> Iterator[None]:
+    """After the block the buffers of modules, such as those of batch norm, are as before."""
+    before = [(buffer, buffer.clone()) for module in modules for buffer in module.buffers()]
+    try:
+        yield
+    finally:
+        with torch.no_grad():
+            for buffer, value in before:
+                buffer.copy_(value)

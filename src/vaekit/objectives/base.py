@@ -148,10 +148,13 @@ class Loss:
     Attributes:
         samples: K, the number of samples that it draws for each row.
         couples_rows: Whether the loss of a row depends on the other rows of the batch.
+        needs_classes: Whether a class-conditional model must know the class of every row. A loss that sees labels of
+            −1, for an unknown class, says False.
     """
 
     samples: int = 1
     couples_rows: bool = False
+    needs_classes: bool = True
     __call__: Callable[..., Terms]  # (model, batch, epoch); declared only, so that a module keeps its own
 
     def opponents(self, model: LatentVariableModel) -> Sequence[Player]:
@@ -177,6 +180,7 @@ class OfBatch(Loss):
         self.function = function
         self.samples = getattr(function, "samples", Loss.samples)
         self.couples_rows = getattr(function, "couples_rows", Loss.couples_rows)
+        self.needs_classes = getattr(function, "needs_classes", False)  # it may take labels of −1
 
     def __call__(self, model: LatentVariableModel, batch: Batch, epoch: float) -> Terms:
         """The value of the function."""

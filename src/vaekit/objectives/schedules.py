@@ -28,7 +28,7 @@ class Adaptive(LearningRateSchedule, Protocol):
         """The factor on the learning rate of each reduction."""
 
     def is_due(self, epochs: int) -> bool:
-        """Whether a reduction is due, this many epochs after the best one or the last reduction, the later of both."""
+        """Whether to reduce the rate, given the epochs since the later of the best epoch and the last reduction."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -44,6 +44,7 @@ class M2(nn.Module, Loss):
     """
 
     couples_rows = True  # one batch of known rows serves all rows of a step
+    needs_classes = False
 
     def __init__(
         self,

@@ -243,7 +243,8 @@ def per_class(
         The images, shape (classes·per_row, *image), row after row.
 
     Raises:
-        DataError: The model is unconditional, or per_row is below 1.
+        DataError: The model is unconditional.
+        ConfigError: `per_row` is not a whole number of at least 1.
     """
     classes = _classes(model)
     device = None if generator is None else generator.device

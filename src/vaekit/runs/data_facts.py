@@ -53,8 +53,10 @@ class DataFacts:
         where = run.path / "environment.json"
         shape = run.recorded("data", "shape", kind=list)
         num_classes = run.recorded("data", "num_classes", kind=int)
-        if not shape or not all(type(n) is int and n > 0 for n in (*shape, num_classes)):
+        if not shape or not all(type(n) is int and n > 0 for n in shape):
             raise RunError(f"{where} is damaged: the shape of its data is {shape!r:.200}")
+        if num_classes < 1:
+            raise RunError(f"{where} is damaged: the number of its classes is {num_classes}")
         kind, value_kind = table.get("kind", "image"), table.get("values", "pixels")
         if kind not in get_args(DataKind) or value_kind not in get_args(ValueKind):
             raise RunError(

@@ -23,6 +23,7 @@ from ..data import load as load_data
 from ..data.batches import batches_of, rows_to_start_from
 from ..data.pixels import repeatable
 from ..model import Draw, LatentVariableModel
+from ..model.modes import buffers_kept
 from ..objectives import Loss, OfDraw, module_of
 from ..rng import deterministic, seeded, streams_kept
 from ..store import Checkpoint, Run
@@ -151,8 +152,10 @@ class Job:
                 self.loss(self.model, batch, 0.0).loss.sum().backward()
 
         self.model.eval()
+        module = module_of(self.loss)
         try:
-            return find_threads(gradient)
+            with buffers_kept(*[] if module is None else [module]):
+                return find_threads(gradient)
         finally:
             self.model.zero_grad()
 

@@ -3,6 +3,7 @@
 Not for: the loop itself (`training.loop`), or a run folder (`preset`).
 """
 
+import re
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import nullcontext
 from functools import partial
@@ -161,7 +162,7 @@ def _with_settings(options: Fit | None, settings: Mapping[str, Any], model: Late
     try:
         valid = parse({"train": merged}, "fit").train.for_fit()
     except ConfigError as error:
-        raise error.with_message(str(error).replace("train.", "")) from None
+        raise error.with_message(re.sub(r"\btrain\.(?=\w+:)", "", str(error))) from None
     return valid.model_copy(update={"precision": find_precision(valid.precision, model)})
 
 

@@ -237,8 +237,8 @@ def draw_pictures(
     writer.wait()  # the film of the epochs is made of their files
     inputs = PanelInput(model.eval(), data, run, seed, binarize)
     for panel in PANELS:
-        if panel.fits(inputs):
-            with _left_out(panel.name):
+        with _left_out(panel.name):
+            if panel.fits(inputs):
                 picture = panel.draw(inputs)
                 writer.do(partial(_save_panel, run, panel, picture))
 
@@ -250,7 +250,7 @@ def _save_panel(run: Run, panel: Panel, picture: Any) -> None:
 
 @contextmanager
 def _left_out(name: str) -> Iterator[None]:
-    """Within the block an error becomes a warning, unless the disk is full."""
+    """Within the block an error becomes a warning, unless the disk is full: a picture ends no training."""
     try:
         yield
     except RunError:
@@ -276,7 +276,7 @@ def epoch_pictures(model: LatentVariableModel, data: Dataset, run: Run, writer: 
 
 
 class EpochPictures(Listener):
-    """Draws a picture of the same latents after every epoch."""
+    """Draws a picture of the same latents after every epoch, until one cannot be drawn."""
 
     def __init__(
         self, model: LatentVariableModel, run: Run, writer: PictureWriter, names: tuple[str, ...] = ()
@@ -285,6 +285,7 @@ class EpochPictures(Listener):
         self.run = run
         self.writer = writer
         self.names = names
+        self.can_draw = True
 
     def resumed(self, record: Record) -> None:
         """Draw the picture of the last epoch, if the training was killed before it was written."""
@@ -293,9 +294,14 @@ class EpochPictures(Listener):
 
     def epoch(self, record: Record) -> None:
         """Draw the picture of this epoch; it is written during the next one."""
-        epoch = record["epoch"]
-        picture = _draw_epoch(self.model, self.names, epoch)
-        self.writer.do(partial(_save, self.run, _epoch_name(epoch), picture))
+        if not self.can_draw:
+            return
+        self.can_draw = False
+        name = _epoch_name(record["epoch"])
+        with _left_out(name):
+            picture = _draw_epoch(self.model, self.names, record["epoch"])
+            self.writer.do(partial(_save, self.run, name, picture))
+            self.can_draw = True
 
 
 def _draw_epoch(model: LatentVariableModel, names: tuple[str, ...], number: int) -> plot.Picture:

@@ -1,6 +1,6 @@
 """A series: the same config trained with one seed after another, so that a number has a spread over trainings.
 
-Not for: one training (`lifecycle`) or the table over the runs of a series (`evaluation.compare`).
+Not for: one training (`lifecycle`) or the table over the runs of a series (`evaluation.several_runs.comparison`).
 """
 
 import os

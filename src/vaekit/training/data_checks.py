@@ -3,7 +3,7 @@
 Not for: which values a likelihood takes (`LatentVariableModel.check_values`).
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 import torch
@@ -13,8 +13,9 @@ from ..data import Batch, Batches, Split, Stored, as_batch
 from ..errors import DataError
 from ..model import LatentVariableModel
 from ..model.conditions import check_labels
-from ..objectives import Loss, OfDraw
-from ..objectives.base import Minimised
+from ..model.modes import buffers_kept
+from ..objectives import Loss, module_of
+from ..objectives.base import Minimised, name_of
 from ..rng import seeded
 from .step import checked
 
@@ -59,13 +60,14 @@ def check_classes(model: LatentVariableModel, loss: Loss, rows: Batches | Split 
     Raises:
         DataError: The loss would get a row of unknown class.
     """
-    if not (isinstance(loss, OfDraw) and model.context_size and rows.c is None) or rows.labels is None:
+    if not (loss.needs_classes and model.context_size and rows.c is None) or rows.labels is None:
         return
     unknown = int((torch.as_tensor(rows.labels) < 0).sum())
     if unknown:
         raise DataError(
-            f"the class of {unknown} of the {len(rows.labels)} {what} rows is unknown, and objective {loss.name!r} of "
-            "a class-conditional model needs it; choose the objective 'm2', or a model without classes"
+            f"the class of {unknown} of the {len(rows.labels)} {what} rows is unknown, and objective {name_of(loss)!r} "
+            "of a class-conditional model needs it; choose the objective 'm2' (a loss of your own says needs_classes = "
+            "False), or a model without classes"
         )
 
 
@@ -93,7 +95,7 @@ def first_checked(
         yield item
 
 
-def try_once(model: LatentVariableModel, losses: Iterable[Minimised], item: Any) -> None:
+def try_once(model: LatentVariableModel, losses: Sequence[Minimised], item: Any) -> None:
     """Compute losses once, before a training begins, with their graphs, and change nothing.
 
     Arguments:
@@ -106,7 +108,8 @@ def try_once(model: LatentVariableModel, losses: Iterable[Minimised], item: Any)
     """
     batch = model.to_model(as_batch(item))
     model.eval()
-    with seeded(torch.Generator().manual_seed(0)):
+    modules = [module_of(loss) for loss in losses if isinstance(loss, Loss)]
+    with seeded(torch.Generator().manual_seed(0)), buffers_kept(*filter(None, modules)):
         for loss in losses:
             checked(loss(model, batch, 0.0), len(batch))
 

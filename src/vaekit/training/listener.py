@@ -23,11 +23,11 @@ class Listener(Protocol):
         return
 
     def resumed(self, record: dict[str, Any]) -> None:
-        """Called when a training resumes right after an epoch; the model has the weights to keep."""
+        """Called when a training resumes right after an epoch; the model has the weights that would be saved."""
         return
 
     def epoch(self, record: dict[str, Any]) -> None:
-        """Called after every epoch; the model has the weights to keep, which are averages if there are any."""
+        """Called after every epoch; the model has the weights that would be saved: their averages, if there are any."""
         return
 
     def slower(self, times: float) -> None:

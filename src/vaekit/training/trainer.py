@@ -95,10 +95,10 @@ class Trainer:
         if bad is None and not all(torch.stack([(p.abs() < LARGEST_WEIGHT).all() for p in self.parameters]).tolist()):
             bad = self.progress.step - 1
         if bad is not None:
-            raise NumericalError(self._numerical(bad))
+            raise NumericalError(self._failure_message(bad))
         return self.meter.means()
 
-    def _numerical(self, bad: int) -> str:
+    def _failure_message(self, bad: int) -> str:
         """The message about a step that went wrong."""
         remedies = ["a lower learning_rate (in a config train.learning_rate)", "clip_norm = 1"]
         remedies += [] if self.options.precision == "fp32" else ['precision = "fp32"']
@@ -159,7 +159,7 @@ class Trainer:
         if not is_last or shown_to_work or self.options.skips_bad_steps or self.last_item is None:
             return
         if not _works(self._validate([self.last_item])):
-            raise NumericalError(self._numerical(self.progress.step - 1))
+            raise NumericalError(self._failure_message(self.progress.step - 1))
 
     def _choose(self, record: Record) -> None:
         """Remember the weights if they are the best by validation."""

@@ -4,6 +4,7 @@ Not for: the weights (`imputation`), or drawing new rows (`conditional`).
 """
 
 import math
+import os
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -44,7 +45,7 @@ class ImputedTable:
     """A table with its gaps filled.
 
     Arguments:
-        frames: The table with likely values in its gaps; or, of `draws` draws, the table with each of them.
+        frames: The table with the mean or the most probable level in each gap; or the table of each draw.
         cells: A line for each gap, as `cells` gives it.
         unreliable: The number of rows with fewer than 10 effective samples.
     """
@@ -71,7 +72,7 @@ def impute_table(
         model: The model of the run, as `vaekit.load(run)` gives it.
         source: The file of the table; that of the run by default.
         samples: K weighted latents of each row.
-        draws: Number of tables to draw; 0 for one table of likely values.
+        draws: Number of tables to draw; 0 for one table, with the mean or the most probable level in each gap.
         seed: Seed of all random numbers.
         listener: Hears about the progress.
 
@@ -109,11 +110,16 @@ def impute_array(
 ) -> tuple[Tensor, int]:
     """Fill the NaN of an array of signals or of vectors; the arguments are those of `impute_table`.
 
+    Raises:
+        ConfigError: The data of the run are neither signals nor vectors.
+
     Returns:
         The array, shape (1, N, …), or its draws, shape (draws, N, …); and the number of its gaps.
     """
     restored = RestoredRun.of(run)
-    path = str(restored.recipe.config.data.name if source is None else source)
+    if restored.facts.kind not in ("signal", "vector"):
+        raise ConfigError(f"an array of {restored.facts.kind}s has no gaps to fill; complete(model, …) is for images")
+    path = os.path.expanduser(str(restored.recipe.config.data.name if source is None else source))
     rows = rows_of(restored, path)
     filled = filled_rows(model, rows.batches(model), samples, draws=draws, seed=seed)
     if path.lower().endswith(".npy"):

@@ -121,7 +121,7 @@ def filled_rows(
         model: Any latent-variable model with densities.
         batches: The rows, as the model takes them.
         samples: K latents of each row.
-        draws: Number of draws; 0 for the likeliest values.
+        draws: Number of draws; 0 to fill each gap with its mean, or its most probable level.
         seed: Seed of the noise.
 
     Raises:

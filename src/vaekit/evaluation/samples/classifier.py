@@ -136,13 +136,17 @@ def _train(network: nn.Module, data: Dataset, listener: StageListener | None) ->
 
 def _facts(network: nn.Sequential, data: Dataset) -> dict[str, Any]:
     network.eval()
-    _, logits = Classifier(network[:-1], network[-1], {})(data.test.x[:])
+    test = data.test.labelled()
+    accuracy = None
+    if len(test):
+        _, logits = Classifier(network[:-1], network[-1], {})(test.x[:])
+        accuracy = round(100 * (logits.argmax(1) == test.required_labels()).double().mean().item(), 3)
     weights = b"".join(tensor.cpu().contiguous().numpy().tobytes() for tensor in network.state_dict().values())
     return {
         "version": VERSION,
         "data": data.name,
         "checksum": data.checksum,
-        "accuracy": round(100 * (logits.argmax(1) == data.test.required_labels()).double().mean().item(), 3),
+        "accuracy": accuracy,  # of the test images of known class; None where there are none
         "features": FEATURES,
         "sha256": hashlib.sha256(weights).hexdigest(),
         "vaekit": __version__,

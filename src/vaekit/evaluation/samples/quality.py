@@ -318,6 +318,8 @@ def _why_not(inputs: MeasureInput) -> str | None:
     are_bytes = dataset.kind == "image" and inputs.split.x.dtype == torch.uint8
     if dataset.num_classes < 2 or not are_bytes:
         return "a classifier needs 8-bit images of at least 2 classes"
+    if dataset.train.labels is None:
+        return f"a classifier needs labels, and the images of {dataset.name!r} have none"
     if model.value_kind == "counts":
         return "a classifier judges pixels in [0, 1], and samples of this model are counts"
     if model.context_size not in (0, dataset.num_classes):
