@@ -168,14 +168,14 @@ def _run() -> int:
     except OSError as error:  # a file or a device failed, and no other code explains it
         where = "" if error.filename is None else f"{error.filename}: "
         _fail(f"{where}{error.strerror or error}")
+    except (KeyboardInterrupt, click.Abort) as stop:  # before RuntimeError, since Abort is one
+        reached = str(stop.__cause__ or "")  # click raises Abort from the KeyboardInterrupt, which has the message
+        say(f"{reached}; `vae resume` continues" if reached else "stopped")
+        status = 130
     except (MemoryError, RuntimeError) as error:
         if isinstance(error, RuntimeError) and not any(words in str(error) for words in OUT_OF_MEMORY):
             raise
         _fail("there is not enough memory for this; ask for fewer or smaller rows, a smaller batch or a smaller model")
-    except (KeyboardInterrupt, click.Abort) as stop:
-        reached = str(stop.__cause__ or "")  # click raises Abort from the KeyboardInterrupt, which has the message
-        say(f"{reached}; `vae resume` continues" if reached else "stopped")
-        status = 130
     return status if isinstance(status, int) else 0
 
 
