@@ -324,7 +324,7 @@ def _spheres(runs: dict[str, Any]) -> str:
         "images, ± the standard error; published by Davidson et al. 2018, arXiv:1804.00891, table 1, who train until "
         "50 epochs bring nothing. So do ours with hundreds of epochs, up to "
         f"{max(run['wall_clock_seconds'] for run in runs.values()) / 60:.0f} minutes of a busy core; rows with "
-        "6 epochs are far from done.",
+        "6 epochs are far from done: an estimated hour of a core each is left.",
         "",
         "| latents | dimensions | published | ours | epochs |",
         "|---|---|---|---|---|",

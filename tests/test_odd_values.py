@@ -23,6 +23,7 @@ from vaekit.evaluation.latent_space.latent_statistics import latent_statistics, 
 from vaekit.evaluation.likelihood.ais import ais
 from vaekit.evaluation.likelihood.bounds import bounds
 from vaekit.evaluation.missing.conditional import rows_given
+from vaekit.evaluation.missing.filling import impute_array
 from vaekit.evaluation.missing.imputation import filled_rows, weighted_latents
 from vaekit.evaluation.samples.quality import frechet
 from vaekit.evaluation.single_rows.named_rows import encode_rows
@@ -530,3 +531,13 @@ def test_too_little_memory_is_one_line(error: Exception, status: int, monkeypatc
     error = RuntimeError("a bug")
     with pytest.raises(RuntimeError, match="a bug"):
         command._run()
+
+
+def test_arrays_are_filled_of_signals_and_vectors_only(tmp_path: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(job, "load_data", tiny.dataset)
+    monkeypatch.setattr(job, "draw_pictures", lambda *_, **__: [])
+    run = lifecycle.train_run(tiny.tiny(epochs=1), name="r", root=tmp_path)
+    with pytest.raises(
+        ConfigError, match=r"impute_array fills signals and vectors, but the data of run r are .*'image'"
+    ):
+        impute_array(run, vaekit.load(run), "x.npy")

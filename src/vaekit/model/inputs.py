@@ -47,8 +47,8 @@ class ModelInputs(nn.Module):
 
     @property
     def _first_weight(self) -> Tensor:
-        weights = chain(self.parameters(), (b for b in self.buffers() if b.is_floating_point()), (torch.empty(0),))
-        return next(weights)
+        weight = next(chain(self.parameters(), (b for b in self.buffers() if b.is_floating_point())), None)
+        return torch.empty(0) if weight is None else weight
 
     @cached_property
     def value_kind(self) -> ValueKind:

@@ -110,15 +110,18 @@ def impute_array(
 ) -> tuple[Tensor, int]:
     """Fill the NaN of an array of signals or of vectors; the arguments are those of `impute_table`.
 
-    Raises:
-        ConfigError: The data of the run are neither signals nor vectors.
-
     Returns:
         The array, shape (1, N, …), or its draws, shape (draws, N, …); and the number of its gaps.
+
+    Raises:
+        ConfigError: The data of the run are neither signals nor vectors.
     """
     restored = RestoredRun.of(run)
     if restored.facts.kind not in ("signal", "vector"):
-        raise ConfigError(f"an array of {restored.facts.kind}s has no gaps to fill; complete(model, …) is for images")
+        raise ConfigError(
+            f"impute_array fills signals and vectors, but the data of run {restored.run.name} are of the kind "
+            f"{restored.facts.kind!r}; impute_table fills tables, and complete(model, …) is for images"
+        )
     path = os.path.expanduser(str(restored.recipe.config.data.name if source is None else source))
     rows = rows_of(restored, path)
     filled = filled_rows(model, rows.batches(model), samples, draws=draws, seed=seed)
