@@ -41,7 +41,7 @@ from vaekit.evaluation.batch_cache import _RunCache
 from vaekit.evaluation.batchwise import over_batches
 from vaekit.store import Checkpoint, Run, files
 from vaekit.store.state_dict import read_state_dict
-from vaekit.store.summaries import facts_of, summaries
+from vaekit.store.summaries import details_of, summaries
 from vaekit.store.tensors import pack, unpack
 from vaekit.training.checkpointer import Checkpointer
 from vaekit.training.players import players_of
@@ -179,7 +179,7 @@ class Place:
         try:
             summaries(self.run.path.parent)
             run = Run.open(self.run.path)
-            facts_of(run)
+            details_of(run)
             if "evaluation" in name:
                 table = compare([run, Run.open(self.run.path.with_name("other"))])
                 json.dumps(table.to_json()), table.to_markdown(), table.to_latex(), table.to_csv()

@@ -220,8 +220,8 @@ def test_a_model_that_paints_well_is_judged_well(corners: Dataset, judge: eyes.C
     assert found["recognised as the class asked for"] == 100
     assert found["class entropy"] == pytest.approx(math.log(4), abs=1e-3)
     assert good.classes["b"] == {"share of samples": 25.0, "recognised": 100.0}
-    assert good.facts["samples"] == 200
-    assert good.facts["classifier"]["accuracy"] > 99
+    assert good.details["samples"] == 200
+    assert good.details["classifier"]["accuracy"] > 99
     assert good.neighbours.shape == (60, 1, 8, 8)
     assert not any("FID" in value.name for value in good.values)
     deaf = named(quality(Painter(conditional=True, listens=False), corners, judge).values)
@@ -295,11 +295,11 @@ def test_a_classifier_is_trained_once_and_its_accuracy_recorded(corners: Dataset
     stages: list[tuple[str, int, int]] = []
     first = classifier_for(corners, folder=tmp_path, listener=lambda *stage: stages.append(stage))
     assert stages[-1] == ("classifier", 36, 36)
-    assert first.facts["accuracy"] > 99
-    assert first.facts["data"] == "corners" and first.facts["version"] == eyes.VERSION
+    assert first.details["accuracy"] > 99
+    assert first.details["data"] == "corners" and first.details["version"] == eyes.VERSION
     monkeypatch.setattr(eyes, "_train", lambda *arguments: pytest.fail("trained again"))
     again = classifier_for(corners, folder=tmp_path)
-    assert again.facts == first.facts
+    assert again.details == first.details
     for a, b in zip(again(corners.test.x), first(corners.test.x), strict=True):
         assert torch.equal(a, b)
     assert os.listdir(tmp_path) == ["corners-0000000000000000-v1.safetensors"]
@@ -312,7 +312,7 @@ def test_a_damaged_cache_is_trained_anew(corners: Dataset, tmp_path, damage) -> 
     path = tmp_path / "corners-0000000000000000-v1.safetensors"
     first = classifier_for(corners, folder=tmp_path)
     path.write_bytes(path.read_bytes()[:-50] if damage == "cut" else damage)
-    assert classifier_for(corners, folder=tmp_path).facts == first.facts
+    assert classifier_for(corners, folder=tmp_path).details == first.details
     assert path.stat().st_size > 10_000
 
 
@@ -320,9 +320,9 @@ def test_a_cache_that_cannot_be_written_costs_only_time(corners: Dataset, tmp_pa
     monkeypatch.setattr(eyes, "EPOCHS", 1)
     file = tmp_path / "file"
     file.write_text("")
-    assert classifier_for(corners, folder=file / "folder").facts["data"] == "corners"
+    assert classifier_for(corners, folder=file / "folder").details["data"] == "corners"
     monkeypatch.setattr(eyes, "cache_folder", lambda: None)
-    assert classifier_for(corners).facts["data"] == "corners"
+    assert classifier_for(corners).details["data"] == "corners"
 
 
 def test_other_data_get_another_classifier(corners: Dataset, tmp_path, monkeypatch) -> None:
@@ -358,4 +358,4 @@ def test_one_class_needs_no_classifier(corners: Dataset) -> None:
 
 @pytest.mark.slow
 def test_digits_are_recognised_to_99_percent(tmp_path) -> None:
-    assert classifier_for(data.load("mnist"), folder=tmp_path).facts["accuracy"] > 99
+    assert classifier_for(data.load("mnist"), folder=tmp_path).details["accuracy"] > 99

@@ -376,7 +376,7 @@ HOSTILE = ["</script><script>window.hacked = 1</script>", "<img src=x onerror='w
 
 def test_hostile_names_are_text(driver: Any, model: LatentVariableModel, tmp_path: Path) -> None:
     data = replace(dataset(), name=HOSTILE[0], classes=tuple(HOSTILE[1:4]))
-    shown = replace(ModelWithData.of_model(model, data, 16), name=HOSTILE[0], facts=HOSTILE)
+    shown = replace(ModelWithData.of_model(model, data, 16), name=HOSTILE[0], description=HOSTILE)
     from vaekit.explorer.page import standalone
 
     text, _ = standalone(shown, page_content(shown, images=8))

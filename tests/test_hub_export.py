@@ -18,9 +18,9 @@ from vaekit import config
 from vaekit.data import Dataset, Split
 from vaekit.errors import ConfigError, DataError, RunError
 from vaekit.evaluation.model_with_data import ModelWithData
-from vaekit.hub import facts, interchange
+from vaekit.hub import interchange, program_files
 from vaekit.model.exportable import Decoding, PosteriorMoments
-from vaekit.runs.data_facts import DataFacts
+from vaekit.runs.data_record import DataRecord
 from vaekit.store import Run
 
 SMALL = ["--set", "encoder.hidden=[8]", "--set", "decoder.hidden=[8]", "--set", "data.validation=59000"]
@@ -85,7 +85,7 @@ def test_the_weights_are_for_anyone(folder: Path) -> None:
     assert metadata["format"] == "pt" and metadata["modelspec.sai_model_spec"] == "1.0.0"
     assert {"modelspec.architecture", "modelspec.implementation", "modelspec.title"} <= metadata.keys()
     assert all(isinstance(value, str) for value in metadata.values())
-    assert metadata["vaekit.config_sha256"] == facts.checksum((folder / "config.json").read_bytes())
+    assert metadata["vaekit.config_sha256"] == program_files.checksum((folder / "config.json").read_bytes())
 
 
 def test_the_card_leaves_nothing_to_fill_in(folder: Path) -> None:
@@ -174,10 +174,10 @@ def test_only_bytes_that_the_model_sees_divided_are_to_be_divided(
     }
     model = vaekit.build("vae", data=data, **small)
     read = config.read("vae", sections=small)
-    recorded = DataFacts.of_dataset(data, model.value_kind).to_json()
+    recorded = DataRecord.of_dataset(data, model.value_kind).to_json()
     run = Run.create("r", preset="vae", config=read.to_toml(), environment={"data": recorded}, root=tmp_path)
     exported = ModelWithData.of_model(model, data, 8)
-    steps = facts.preprocessing_of(run, read, exported)["steps"]
+    steps = program_files.preprocessing_of(run, read, exported)["steps"]
     assert ({"do": "divide", "by": 255} in steps) == divides
     assert torch.equal(x[exported.indices] / (255 if divides else 1), exported.x)
 
@@ -192,7 +192,9 @@ def forged(folder: Path, tmp_path: Path, **changes: Any) -> Path:
     (copy / "config.json").write_text(json.dumps(table))
     state = load_file(copy / "model.safetensors")
     save_file(
-        state, copy / "model.safetensors", {"vaekit.config_sha256": facts.checksum((copy / "config.json").read_bytes())}
+        state,
+        copy / "model.safetensors",
+        {"vaekit.config_sha256": program_files.checksum((copy / "config.json").read_bytes())},
     )
     return copy
 

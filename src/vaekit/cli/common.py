@@ -125,13 +125,13 @@ def is_default(parameter: str) -> bool:
     return click.get_current_context().get_parameter_source(parameter) is ParameterSource.DEFAULT
 
 
-def print_files(*paths: Path, notes: Sequence[tuple[str, str]] = (), **facts: Any) -> None:
+def print_files(*paths: Path, notes: Sequence[tuple[str, str]] = (), **record: Any) -> None:
     """Print the notes, each a name and a text, and a line for each written file, relative to the working directory.
 
-    With --json, print one record: the whole paths under `files`, and the facts.
+    With --json, print one record: the whole paths under `files`, and its other entries.
     """
     if wants_json():
-        out_json({"files": [str(path) for path in paths], **facts})
+        out_json({"files": [str(path) for path in paths], **record})
         return
     for name, text in notes:
         print_entry(name, text, INDENT)

@@ -45,7 +45,7 @@ class Drawing(ChosenRun):
     @property
     def class_names(self) -> list[str]:
         """Names of the classes of the run's data."""
-        return list(self.facts.classes)
+        return list(self.data_record.classes)
 
     def path(self, name: str, label: str | None = None) -> Path:
         """The file to write: by default a picture of images, or an array of other data; also a picture of signals.
@@ -61,7 +61,7 @@ class Drawing(ChosenRun):
         """
         from ..store.files import slug
 
-        are_images = self.facts.kind == "image"
+        are_images = self.data_record.kind == "image"
         suffix = ".png" if are_images else ".npy"
         path = self.output or self.run.picture_to_write(f"{name}{f'-class-{slug(label)}' if label else ''}{suffix}")
         self.check_output(path)
@@ -70,7 +70,7 @@ class Drawing(ChosenRun):
             if is_given and (is_array or not are_images):
                 what = f"{path.name} is an array" if is_array else f"the data of run {self.run.name} are not images"
                 raise DataError(f"{option} is for pictures of images, but {what}; leave it out")
-        if not is_array and self.facts.kind not in ("image", "signal"):
+        if not is_array and self.data_record.kind not in ("image", "signal"):
             raise DataError(
                 f"the data of run {self.run.name} are neither images nor signals, and {path.name} is a picture; write "
                 ".npy or .npz"
@@ -107,7 +107,7 @@ class Drawing(ChosenRun):
         Raises:
             ConfigError: The images do not fit.
         """
-        shape = self.facts.event_shape
+        shape = self.data_record.event_shape
         most = max(1, MOST_VALUES // max(1, math.prod(shape)))
         if count > most:
             raise ConfigError(f"{count} images of shape {shape} are too many at once, at most {most}")
@@ -140,10 +140,10 @@ class Drawing(ChosenRun):
         """Write a picture, and print its path. Signals of one channel become an array (n, L)."""
         from .. import plot
 
-        if self.facts.kind == "signal":
+        if self.data_record.kind == "signal":
             x = picture.images
             if path.suffix.lower() in (".npy", ".npz"):
-                plot.save(x.squeeze(-2) if self.facts.event_shape[0] == 1 else x, path)
+                plot.save(x.squeeze(-2) if self.data_record.event_shape[0] == 1 else x, path)
             else:  # reconstructions lie beside their signals
                 plot.save(plot.signals(*(x.unbind(1) if x.ndim == 4 else (x,))), path)
             print_files(path, run=str(self.run.path), rows=len(x))

@@ -57,7 +57,7 @@ def impute(
     For images, try `vae impute --hide bottom -n 8`: it hides the lower half of test images and draws twelve completions
     of each. --draws changes that number.
     """
-    kind = chosen.facts.kind
+    kind = chosen.data_record.kind
     for option, is_given in {"--hide": hide is not None, "-n": not is_default("count")}.items():
         if kind != "image" and is_given:
             what = "a table" if kind == "table" else f"{kind}s"
@@ -97,15 +97,15 @@ def _impute_table(chosen: ChosenRun, data_name: Path | None, output: Path | None
     for table_path, frame in zip(paths, imputed.frames, strict=True):
         write_frame(frame, table_path)
     write_frame(imputed.cells, cells_path)
-    facts: dict[str, Any] = {"rows": len(imputed.frames[0]), "gaps": len(imputed.cells)}
+    record: dict[str, Any] = {"rows": len(imputed.frames[0]), "gaps": len(imputed.cells)}
     if wants_json():
-        facts["rows_with_few_effective_samples"] = imputed.unreliable
-        print_files(*paths, cells_path, run=str(run.path), **facts)
+        record["rows_with_few_effective_samples"] = imputed.unreliable
+        print_files(*paths, cells_path, run=str(run.path), **record)
         return
     first_cells = imputed.cells.head(PRINTED_GAPS).astype(str)
     print_rows([list(first_cells.columns), *first_cells.values.tolist()])
     out()
-    out(f"gaps        {facts['gaps']} in {facts['rows']} rows")
+    out(f"gaps        {record['gaps']} in {record['rows']} rows")
     if imputed.unreliable:
         fault = f"{imputed.unreliable} rows have under {FEWEST_EFFECTIVE} effective samples of {samples}"
         print_entry("beware", f"{fault}; try more --samples", INDENT)

@@ -103,7 +103,7 @@ def latents(drawing: Drawing, kl: bool) -> None:
 
 
 def _check_images(drawing: Drawing) -> None:
-    if drawing.facts.kind != "image":
+    if drawing.data_record.kind != "image":
         raise DataError(f"the data of run {drawing.run.name} are not images, so that no picture can be drawn")
 
 

@@ -59,7 +59,7 @@ def sample(
     from .. import plot
 
     run = drawing.run
-    if drawing.facts.columns is not None:
+    if drawing.data_record.columns is not None:
         image_options = {"--from": source != "prior", "--noise": noise, "--by-class": by_class}
         image_options |= {"--invert": drawing.invert, "--cmap": drawing.cmap is not None}
         wrong_option = next((option for option, is_given in image_options.items() if is_given), None)

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from ..config.recipe import Recipe
     from ..data import Split
     from ..model import LatentVariableModel
-    from ..runs.data_facts import DataFacts
+    from ..runs.data_record import DataRecord
     from ..runs.restore import RestoredRun
     from ..store import Run
 
@@ -41,9 +41,9 @@ class ChosenRun:
         return self.restored.run
 
     @property
-    def facts(self) -> "DataFacts":
-        """The facts about the run's data."""
-        return self.restored.facts
+    def data_record(self) -> "DataRecord":
+        """What the run recorded about its data."""
+        return self.restored.data_record
 
     def model(self) -> "tuple[LatentVariableModel, torch.Generator]":
         """The run's model, and a random generator with the seed."""
@@ -74,7 +74,7 @@ class ChosenRun:
         """
         test = self.restored.dataset().test
         if count > len(test) and not is_default("count"):
-            rows = f"{len(test)} test {self.facts.row_word}s"
+            rows = f"{len(test)} test {self.data_record.row_word}s"
             raise DataError(f"there are {rows}, got -n {count}; they are numbered 0 to {len(test) - 1}")
         return test.thinned(min(count, len(test)))
 

@@ -20,14 +20,14 @@ from .tables import long_option, print_entry, print_table
 @json_option
 def info(run: str | None, root: Path) -> None:
     """Try `vae info`: show the parts and the results of RUN, the newest by default."""
-    from ..store.summaries import SUMMARY, facts_of
+    from ..store.summaries import SUMMARY, details_of
 
-    facts = facts_of(open_run(run, root))
+    details = details_of(open_run(run, root))
     if wants_json():
-        out_json(facts)
+        out_json(details)
         return
-    rest = {key: value for key, value in facts.items() if key not in SUMMARY}
-    for name, value in {"run": rest.pop("run"), **_cells(facts), **rest}.items():
+    rest = {key: value for key, value in details.items() if key not in SUMMARY}
+    for name, value in {"run": rest.pop("run"), **_cells(details), **rest}.items():
         print_entry(name, _described(name, value), 18)
 
 
@@ -105,7 +105,7 @@ def _listed(summary: dict[str, Any], long: bool) -> dict[str, Any]:
 
 
 def _described(name: str, value: Any) -> str:
-    """A fact in words; a part begins with its name."""
+    """A value in words; a part begins with its name."""
     if isinstance(value, dict):
         first = [f"{value['name']}:"] if "name" in value and len(value) > 1 else [str(value.get("name", ""))]
         rest = ", ".join(f"{key} {_short(part)}" for key, part in value.items() if key != "name")

@@ -33,14 +33,14 @@ def sample_table(drawing: Drawing, count: int, where: Sequence[str], label: str 
         raise ConfigError("--where is for unconditional models, and this one is conditional; use --class")
     drawn = draw_table(drawing.restored, model, count, where=values, c=c, seed=drawing.seed)
     write_frame(drawn.frame, path)
-    facts: dict[str, Any] = {"run": str(run.path), "rows": count}
+    record: dict[str, Any] = {"run": str(run.path), "rows": count}
     notes: list[tuple[str, str]] = []
     if drawn.effective_samples is not None:
-        facts["effective_samples"] = drawn.effective_samples
+        record["effective_samples"] = drawn.effective_samples
         size = f"effective sample size {drawn.effective_samples:.0f}"
         notes.append(("latents", f"{size}: about this many of the drawn latents fit {', '.join(where)}"))
     notes += [("beware", sentence) for sentence in drawn.warnings]
-    print_files(path, notes=notes, **facts)
+    print_files(path, notes=notes, **record)
 
 
 def _values(where: Sequence[str]) -> dict[str, str]:

@@ -69,7 +69,7 @@ def score(
     rows = rows_of(chosen.restored, data_name, split=split)
     unusual = None if labels is None else unusual_rows(rows, labels, data_name)
     path = output or run.path_to_write(f"scores/{file_stem(rows.name)}.csv")
-    _check_suffixes(path, pixels, is_table=chosen.facts.columns is not None)
+    _check_suffixes(path, pixels, is_table=chosen.data_record.columns is not None)
     for file in (path, *([] if pixels is None else [pixels])):
         chosen.check_output(file, data_name=data_name)
     model, _ = chosen.model()
@@ -79,13 +79,14 @@ def score(
     files.write(path, scores.to_csv())
     if pixels is not None:
         plot.save(value_scores(model, rows.batches(model), samples=samples, seed=seed), pixels)
-    picture = run.picture_to_write(f"least-likely-{file_stem(rows.name)}.png") if chosen.facts.kind == "image" else None
+    of_images = chosen.data_record.kind == "image"
+    picture = run.picture_to_write(f"least-likely-{file_stem(rows.name)}.png") if of_images else None
     if picture is not None:
         shown = next(rows.some(scores.order[:PICTURED]).batches(model))
         plot.save(plot.reconstructions(model, shown.x, shown.c), picture)
     written = [file for file in (path, pixels, picture) if file is not None]
     if wants_json():
-        print_files(*written, run=str(run.path), **_facts(scores, agreement))
+        print_files(*written, run=str(run.path), **_record(scores, agreement))
         return
     print_table([_cells(record) for record in scores.least_likely(SHOWN)])
     _print_counts(scores, f"{rows.row_word}s")
@@ -106,12 +107,12 @@ def _check_suffixes(path: Path, pixels: Path | None, *, is_table: bool) -> None:
         raise ConfigError(f"--pixels must end in .npy, got {pixels}")
 
 
-def _facts(scores: "Scores", agreement: tuple[float, float] | None) -> dict[str, Any]:
+def _record(scores: "Scores", agreement: tuple[float, float] | None) -> dict[str, Any]:
     """What --json prints about the scores, and about their agreement with labels if there are any."""
-    facts = {"rows": len(scores.rows), "warnings": scores.warnings, "least_likely": scores.least_likely(SHOWN)}
+    record = {"rows": len(scores.rows), "warnings": scores.warnings, "least_likely": scores.least_likely(SHOWN)}
     if agreement is None:
-        return facts
-    return {**facts, "auroc": {"value": agreement[0], "standard_error": agreement[1]}}
+        return record
+    return {**record, "auroc": {"value": agreement[0], "standard_error": agreement[1]}}
 
 
 def _cells(record: dict[str, Any]) -> dict[str, Any]:

@@ -74,10 +74,10 @@ def assemble(
     Raises:
         ConfigError: The parts do not fit together.
     """
-    facts = {"context_size": context_size, "columns": columns, "event_shape": event_shape, "x": x}
+    wiring = {"context_size": context_size, "columns": columns, "event_shape": event_shape, "x": x}
     transform = encoder_transform(parts["likelihood"])
     seen = x if x is None or transform is None else transform(x)
-    encoder = parts["encoder"](in_shape=event_shape, out_shape=None, **facts | {"x": seen})
+    encoder = parts["encoder"](in_shape=event_shape, out_shape=None, **wiring | {"x": seen})
     _set_encoder_transform(encoder, transform)
     out_shape = output_shape(parts["likelihood"], event_shape, columns)
     posterior = parts["posterior"](
@@ -85,15 +85,15 @@ def assemble(
         features=features_of(encoder, event_shape, context_size),
         latent_size=section.latent_size,
         wanted_shape=wanted_shape(parts["decoder"], section.latent_size, out_shape),
-        **facts,
+        **wiring,
     )
     latent_shape, decoded_shape = latent_shapes(posterior, section.latent_size)
-    decoder = parts["decoder"](in_shape=decoded_shape, out_shape=out_shape, **facts)
+    decoder = parts["decoder"](in_shape=decoded_shape, out_shape=out_shape, **wiring)
     if not hasattr(decoder, "in_shape"):
         decoder.in_shape = decoded_shape
     net = _decoder_of_all_latents(posterior, decoder, latent_shape, decoded_shape)
-    likelihood = parts["likelihood"](net=net, **facts)
-    prior = _prior(parts["prior"], latent_shape, posterior=posterior, **facts)
+    likelihood = parts["likelihood"](net=net, **wiring)
+    prior = _prior(parts["prior"], latent_shape, posterior=posterior, **wiring)
     model = Composed(
         posterior, prior, likelihood, latent_shape=latent_shape, context_size=context_size, event_shape=event_shape
     )
@@ -131,11 +131,11 @@ def _decoder_of_all_latents(
     return decoder if decoded_shape == latent_shape else FirstLevel(decoder, decoded_shape[0])
 
 
-def _prior(part: Resolved, latent_shape: Shape, **facts: Any) -> nn.Module:
+def _prior(part: Resolved, latent_shape: Shape, **wiring: Any) -> nn.Module:
     """The prior. If the latents are not vectors, a prior for vectors is repeated over their grid."""
     size = torch.Size(latent_shape).numel()
-    _check_latent_kinds(part, facts["posterior"])
-    prior: nn.Module = part(latent_size=size, latent_shape=latent_shape, **facts)
+    _check_latent_kinds(part, wiring["posterior"])
+    prior: nn.Module = part(latent_size=size, latent_shape=latent_shape, **wiring)
     return over_grid(prior, latent_shape) if is_for_vectors(part) else prior
 
 

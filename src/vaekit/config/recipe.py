@@ -127,9 +127,9 @@ class Recipe:
         """
         recipe = self.with_options_from_data(x)
         model = recipe._model(event_shape, num_classes, x, labels, columns)
-        facts = {"event_shape": list(event_shape), "num_classes": num_classes}
+        wiring = {"event_shape": list(event_shape), "num_classes": num_classes}
         table = {"columns": [column.to_json() for column in columns]} if columns is not None else {}
-        model.made_of = {"config": recipe.config.model_dump(exclude_none=True), **facts, **table}
+        model.made_of = {"config": recipe.config.model_dump(exclude_none=True), **wiring, **table}
         return model
 
     def _model(
@@ -149,8 +149,8 @@ class Recipe:
         x = x if x is None else x.to(torch.get_default_dtype())
         all_known = labels is not None and bool((labels >= 0).all())
         c = one_hot(labels, context_size) if labels is not None and all_known and context_size else None
-        facts: dict[str, Any] = {"event_shape": event_shape, "context_size": context_size, "columns": columns}
-        return assemble(self.parts, section, x=x, c=c, **facts)
+        wiring: dict[str, Any] = {"event_shape": event_shape, "context_size": context_size, "columns": columns}
+        return assemble(self.parts, section, x=x, c=c, **wiring)
 
     def loss(
         self,
@@ -176,14 +176,14 @@ class Recipe:
         part = self.parts["objective"]
         samples = self.config.objective.samples
         if inspect.isclass(part.make):
-            facts: dict[str, Any] = {"num_classes": num_classes, "event_shape": event_shape or model.event_shape}
-            facts |= {"latent_size": model.latent_size, "latent_shape": model.latent_shape}
-            facts |= {"context_size": model.context_size, "dataset_size": dataset_size}
-            if "event_shape" in part.wiring and facts["event_shape"] is None:
+            wiring: dict[str, Any] = {"num_classes": num_classes, "event_shape": event_shape or model.event_shape}
+            wiring |= {"latent_size": model.latent_size, "latent_shape": model.latent_shape}
+            wiring |= {"context_size": model.context_size, "dataset_size": dataset_size}
+            if "event_shape" in part.wiring and wiring["event_shape"] is None:
                 name = self.config.objective.name
                 raise ConfigError(f"objective {name!r} needs the shape of a row; give the model an event_shape")
             self._check_samples(part)
-            loss = part(samples=samples, batches=batches, **facts)
+            loss = part(samples=samples, batches=batches, **wiring)
             return loss if isinstance(loss, Loss) else OfBatch(loss)
         options = dict(part.options)
         if self.needs_dataset_size:

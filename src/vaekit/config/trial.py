@@ -95,8 +95,8 @@ class Trial:
                     f"no {neighbour} here has latents of the kind {latent_kind!r}; pass beside={{{neighbour!r}: …}}"
                 )
             parts[neighbour] = resolve(neighbour, Part(name=str(names[neighbour])))
-        facts: dict[str, Any] = {"event_shape": self.event_shape, "context_size": self.context_size}
-        return assemble(parts, Model(latent_size=latent_size), x=self.rows, **facts)
+        wiring: dict[str, Any] = {"event_shape": self.event_shape, "context_size": self.context_size}
+        return assemble(parts, Model(latent_size=latent_size), x=self.rows, **wiring)
 
     def _start(self, model: Any, kind: str, part: nn.Module) -> None:
         """Try the methods that start a part before the training, and check that its weights stay finite."""

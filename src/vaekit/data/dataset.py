@@ -251,13 +251,13 @@ class Dataset:
             object.__setattr__(self, "checksum", _checksum(self.splits))
 
     @classmethod
-    def of_splits(cls, name: str, splits: Mapping[str, Split], **facts: Any) -> Self:
+    def of_splits(cls, name: str, splits: Mapping[str, Split], **others: Any) -> Self:
         """A data set of these splits; the others are empty. A data set of test rows alone is not split.
 
         Arguments:
             name: Name of the data set.
             splits: At least one, by "train", "validation" or "test".
-            facts: Other arguments of `Dataset`; without `classes` all rows are of one class, "all".
+            others: Other arguments of `Dataset`; without `classes` all rows are of one class, "all".
 
         Raises:
             DataError: There is no split, or one of another name.
@@ -268,7 +268,7 @@ class Dataset:
         first = next(iter(splits.values()))
         empty = first.rows(slice(0)) if isinstance(first, Split) else first  # what is not a split is refused below
         every = [splits.get(split, empty) for split in SPLITS]
-        return cls(name, every[0], every[1], every[2], **{"classes": ("all",), **facts})
+        return cls(name, every[0], every[1], every[2], **{"classes": ("all",), **others})
 
     @property
     def is_split(self) -> bool:

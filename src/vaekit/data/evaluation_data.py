@@ -69,5 +69,5 @@ def _table(name: str, parts: Mapping[str, Any], columns: Sequence[Column] | None
         columns, classes = table.columns, table.classes
         splits[split] = table.split()
         table.add_to(digest)
-    facts: Any = {"kind": "table", "columns": tuple(columns or ())}
-    return Dataset.of_splits(name, splits, classes=classes, checksum=digest.hexdigest(), **facts)
+    as_table: Any = {"kind": "table", "columns": tuple(columns or ())}
+    return Dataset.of_splits(name, splits, classes=classes, checksum=digest.hexdigest(), **as_table)

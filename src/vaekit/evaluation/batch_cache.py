@@ -30,7 +30,7 @@ class BatchCache(Protocol):
         """Keep tensors of this stage."""
 
 
-CacheOf = Callable[[Mapping[str, Any]], BatchCache]  # from the facts that batches depend on to their cache
+CacheOf = Callable[[Mapping[str, Any]], BatchCache]  # from the settings that batches depend on to their cache
 
 
 class RunCaches:
@@ -46,9 +46,9 @@ class RunCaches:
         self.weights = sha256(model.state_dict())
         self.device = model.device.type
 
-    def __call__(self, facts: Mapping[str, Any]) -> BatchCache:
+    def __call__(self, settings: Mapping[str, Any]) -> BatchCache:
         """The cache for one way to evaluate."""
-        everything = {**facts, "weights": self.weights, "device": self.device, "estimators": ESTIMATORS}
+        everything = {**settings, "weights": self.weights, "device": self.device, "estimators": ESTIMATORS}
         key = hashlib.sha256(json.dumps(everything, sort_keys=True).encode()).hexdigest()[:16]
         return _RunCache(self.run, key)
 
@@ -68,10 +68,10 @@ class _RunCache:
     def load(self, stage: str) -> dict[str, Tensor] | None:
         try:
             path = files.confine(self.run.path, self._path(stage))
-            tensors, facts = unpack(files.read(path, BATCH_FILE_LIMIT), path)
+            tensors, metadata = unpack(files.read(path, BATCH_FILE_LIMIT), path)
         except RunError:
             return None  # absent or damaged: computed anew
-        return tensors if facts.get("sha256") == sha256(tensors) else None
+        return tensors if metadata.get("sha256") == sha256(tensors) else None
 
     def save(self, stage: str, tensors: Mapping[str, Tensor]) -> None:
         self.run.write_bytes(self._path(stage), pack(tensors, {"sha256": sha256(tensors)}))

@@ -119,7 +119,7 @@ class MeasureInput:
         split: The rows to evaluate the model on.
         options: How to evaluate.
         loss: The loss that the model was trained with, or None.
-        cache_of: Function from the facts that finished batches depend on to their cache.
+        cache_of: Function from the settings that finished batches depend on to their cache.
         listener: Hears about the progress.
     """
 
@@ -169,9 +169,9 @@ class MeasureInput:
         mask = self.split.observed_in_memory
         return self.rows.x[0].numel() if mask is None else mask.sum().item() / len(mask)
 
-    def for_estimators(self, **facts: Any) -> dict[str, Any]:
-        """Arguments of all estimators. Finished batches are cached under the protocol and these facts."""
-        cache = None if self.cache_of is None else self.cache_of({**self.protocol, **facts})
+    def for_estimators(self, **settings: Any) -> dict[str, Any]:
+        """Arguments of all estimators. Finished batches are cached under the protocol and these settings."""
+        cache = None if self.cache_of is None else self.cache_of({**self.protocol, **settings})
         return {"memory": self.options.memory, "seed": self.options.seed, "cache": cache, "listener": self.listener}
 
     @cached_property

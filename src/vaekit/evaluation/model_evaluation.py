@@ -48,7 +48,7 @@ def evaluate_model(
         dataset: The data set of the rows; measures that learn from training rows take its training split.
         options: How to evaluate.
         loss: The loss that it was trained with; its classifier is judged, if it has one.
-        cache_of: Function from the facts that finished batches depend on to their cache.
+        cache_of: Function from the settings that finished batches depend on to their cache.
         listener: Hears about the progress.
         settings: Fields of `Options`, in place of those in `options`: `samples=5000`.
 

@@ -65,7 +65,7 @@ class ModelWithData:
     Arguments:
         model: The model.
         name: Title of the page.
-        facts: Short sentences under the name.
+        description: Short sentences under the name.
         x: Values, shape (N, *event); N may be 0.
         labels: Classes, shape (N,), −1 where unknown.
         indices: Index of each row in its split, shape (N,).
@@ -78,7 +78,7 @@ class ModelWithData:
 
     model: LatentVariableModel
     name: str
-    facts: Sequence[str]
+    description: Sequence[str]
     x: Tensor
     labels: Tensor
     indices: Tensor
@@ -96,11 +96,11 @@ class ModelWithData:
             DataError: The run's data are missing.
         """
         run, dataset = restored.run, restored.dataset()
-        facts = [f"preset {run.environment.get('preset', '?')}", f"trained on {dataset.name}"]
+        description = [f"preset {run.environment.get('preset', '?')}", f"trained on {dataset.name}"]
         if (epochs := len(run.metrics())) > 0:
-            facts.append(f"{epochs} epoch{'s' if epochs > 1 else ''}")
+            description.append(f"{epochs} epoch{'s' if epochs > 1 else ''}")
         shown = cls._of_dataset(model.eval(), dataset, most, source=f"{dataset.name} test", binarize=restored.binarize)
-        return replace(shown, name=run.name, facts=[*facts, *shown.facts])
+        return replace(shown, name=run.name, description=[*description, *shown.description])
 
     @classmethod
     def of_model(cls, model: LatentVariableModel, data: Any, most: int) -> "ModelWithData":

@@ -73,7 +73,7 @@ def evaluate_run(
     selection = EvaluatedRows(options.split, evaluated if evaluated < rows else None, "" if is_own else dataset.slug)
     if not is_own:
         evaluation.warnings.insert(0, f"evaluated on {dataset.name}, but the run was trained on {trained_on}")
-    elif restored.facts.checksum not in ("", checksum):  # earlier versions took data without one
+    elif restored.data_record.checksum not in ("", checksum):  # earlier versions took data without one
         evaluation.warnings.insert(0, f"the files of {trained_on!r} are not those that the run was trained on")
     before = _stored_samples(run, selection.file)
     if before > options.samples:

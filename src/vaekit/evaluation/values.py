@@ -104,7 +104,7 @@ def mean_over_rows(
     unit: str,
     kind: EstimateKind = "estimate",
     variance: Tensor | None = None,
-    **facts: Any,
+    **fields: Any,
 ) -> Value:
     """The mean over rows.
 
@@ -114,23 +114,23 @@ def mean_over_rows(
         unit: Unit of the numbers.
         kind: Kind of the numbers.
         variance: Monte Carlo variance of each number, shape (N,).
-        facts: Other fields of the value.
+        fields: Other fields of the value.
     """
     n = len(per_row)
     error = per_row.std().item() / math.sqrt(n) if n > 1 else None
     noise = None if variance is None else math.sqrt(max(variance.sum().item(), 0.0)) / n
     if noise is not None and not math.isfinite(noise):
         noise = None
-    return Value(name, per_row.mean().item(), error, unit, kind, noise, **facts)
+    return Value(name, per_row.mean().item(), error, unit, kind, noise, **fields)
 
 
-def share_of(name: str, successes: Tensor, **facts: Any) -> Value:
+def share_of(name: str, successes: Tensor, **fields: Any) -> Value:
     """The share of trials that succeeded, in percent, with its binomial standard error.
 
     Arguments:
         name: Name of the value.
         successes: Booleans, shape (N,).
-        facts: Other fields of the value.
+        fields: Other fields of the value.
 
     Raises:
         DataError: N is 0.
@@ -138,7 +138,7 @@ def share_of(name: str, successes: Tensor, **facts: Any) -> Value:
     if not len(successes):
         raise DataError(f"{name!r} is a share of trials, and there are 0 trials; give at least one row")
     share, n = successes.double().mean().item(), len(successes)
-    return Value(name, 100 * share, 100 * math.sqrt(share * (1 - share) / n), "%", **facts)
+    return Value(name, 100 * share, 100 * math.sqrt(share * (1 - share) / n), "%", **fields)
 
 
 # -- values of an earlier evaluation.json, where only the name tells which settings a value depends on -----------------

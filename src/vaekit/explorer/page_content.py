@@ -44,7 +44,7 @@ def page_content(shown: ModelWithData, *, images: int) -> PageContent:
     return {
         "version": __version__,
         "name": shown.name,
-        "facts": [*shown.facts],
+        "description": [*shown.description],
         "kind": shown.row_word,
         "shape": [*(shown.x.shape[1:] if model.event_shape is None else model.event_shape)],
         "range": _range(shown),

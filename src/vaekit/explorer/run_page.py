@@ -17,7 +17,7 @@ from .. import __version__
 from ..config import flat
 from ..errors import DataError, VAEError
 from ..evaluation.evaluation_file import ALL_TEST_ROWS, Evaluation, evaluation_files
-from ..runs.data_facts import DataFacts
+from ..runs.data_record import DataRecord
 from ..runs.restore import config_of
 from ..store import Run, files
 from ..store.metrics import BOOKKEEPING, TITLES, is_neg_elbo, stored_test, title_of, unit_of
@@ -142,7 +142,7 @@ def _summary(run: Run) -> str:
         f"{config.likelihood.name} likelihood",
         f"{config.objective.name} objective",
     )
-    name = DataFacts.of(run).name
+    name = DataRecord.of(run).name
     return f"{run.environment.get('preset')} on {name}: {', '.join((*parts, *more))}; {run.status}"
 
 
@@ -273,7 +273,7 @@ def _numbers(run: Run, evaluation: Evaluation) -> str:
         head = ("class", *(f"{name} (%)" for name in next(iter(classes.values()))))
         by_class = _table([[str(name), *map(_rounded, row.values())] for name, row in classes.items()], head)
     protocol = _table([[str(key), str(value)] for key, value in evaluation.protocol.items()])
-    error = f"± is the standard error over {DataFacts.of(run).row_word}s"
+    error = f"± is the standard error over {DataRecord.of(run).row_word}s"
     note = f"<p class=quiet>{error}. Numbers of different protocols cannot be compared.</p>"
     return f"{values}{note}{by_class}<details><summary>Protocol</summary>{protocol}</details>"
 
@@ -288,11 +288,11 @@ def _configuration(is_open: bool, run: Run) -> str:
 
 
 def _environment(run: Run) -> str:
-    facts = {key: value for key, value in flat(run.environment).items() if not isinstance(value, dict)}
+    entries = {key: value for key, value in flat(run.environment).items() if not isinstance(value, dict)}
     rows = [
-        [key, ", ".join(map(str, value)) if isinstance(value, list) else str(value)] for key, value in facts.items()
+        [key, ", ".join(map(str, value)) if isinstance(value, list) else str(value)] for key, value in entries.items()
     ]
-    return f"<details><summary>{len(rows)} facts</summary>{_table(rows)}</details>"
+    return f"<details><summary>{len(rows)} entries</summary>{_table(rows)}</details>"
 
 
 def _again(run: Run) -> str:

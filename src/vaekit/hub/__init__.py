@@ -7,7 +7,7 @@ Nothing in the folder is executed. Not for: runs (`runs.restore`), or pages to l
 
 | file | what |
 |---|---|
-| `writing`, `card`, `facts` | `export`; the model card; the files for programs |
+| `writing`, `card`, `program_files` | `export`; the model card; the files for programs |
 | `interchange` | ONNX and torch's exported programs |
 | `folders` | `load` |
 """

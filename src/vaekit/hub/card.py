@@ -1,6 +1,6 @@
-"""README.md of an exported folder: a model card with every fact that the run records.
+"""README.md of an exported folder: a model card with all that the run records.
 
-Not for: the files for programs (`facts`).
+Not for: the files for programs (`program_files`).
 """
 
 import json
@@ -11,7 +11,7 @@ from typing import Any
 from ..config import Config
 from ..evaluation.evaluation_file import Evaluation
 from ..model.dimensions import SILENT_BELOW
-from ..runs.data_facts import DataFacts
+from ..runs.data_record import DataRecord
 from ..store import Run
 from ..store.escape import to_markdown
 from ..store.metrics import ROWS_KEY, unit_of
@@ -21,7 +21,7 @@ from .interchange import Parity
 def card(
     run: Run,
     config: Config,
-    facts: Mapping[str, Any],
+    content: Mapping[str, Any],
     evaluation: Evaluation | None,
     test: Mapping[str, Any] | None,
     parity: Mapping[str, Parity],
@@ -33,60 +33,60 @@ def card(
     Arguments:
         run: The run.
         config: The config of the run, with every default written out.
-        facts: The content of config.json.
+        content: The content of config.json.
         evaluation: Result of `vae evaluate`, if it ran.
         test: Results on the test split at the end of training, if it ended.
         parity: Deviation of each ported file from PyTorch.
         pictures: Names of pictures in the folder.
     """
     parts = [
-        _header(run, facts),
+        _header(run, content),
         f"# {to_markdown(run.name)}",
-        _description(config, facts),
+        _description(config, content),
         *[f"![{name.removesuffix('.png')}]({name})" for name in pictures],
-        _how_to_load(facts),
-        _figures(facts, evaluation, test),
-        _columns(facts),
-        _latents(facts),
-        _training(run, config, facts),
-        _limits(facts, evaluation),
-        _folder(facts, parity, pictures),
+        _how_to_load(content),
+        _figures(content, evaluation, test),
+        _columns(content),
+        _latents(content),
+        _training(run, config, content),
+        _limits(content, evaluation),
+        _folder(content, parity, pictures),
     ]
     return "\n\n".join(part.rstrip("\n") for part in parts if part) + "\n"
 
 
-def _header(run: Run, facts: Mapping[str, Any]) -> str:
+def _header(run: Run, content: Mapping[str, Any]) -> str:
     """Metadata for model hubs, in YAML: JSON strings are YAML too, so that no name can break out."""
     lines = ["---", "library_name: vaekit"]
-    if facts["kind"] == "image":
+    if content["kind"] == "image":
         lines.append("pipeline_tag: unconditional-image-generation")
     lines += ["tags:", "- vae", "- variational-autoencoder", "- generative"]
-    lines += ["datasets:", f"- {json.dumps(DataFacts.of(run).name)}"]
+    lines += ["datasets:", f"- {json.dumps(DataRecord.of(run).name)}"]
     return "\n".join([*lines, "---"])
 
 
-def _description(config: Config, facts: Mapping[str, Any]) -> str:
-    conditional = f", conditional on {facts['context_size']} classes" if facts["context_size"] else ""
-    shape = _shape(facts["event_shape"])
-    rows = f"rows of a table of {shape} columns" if "columns" in facts else f"{shape} {facts['kind']}s"
+def _description(config: Config, content: Mapping[str, Any]) -> str:
+    conditional = f", conditional on {content['context_size']} classes" if content["context_size"] else ""
+    shape = _shape(content["event_shape"])
+    rows = f"rows of a table of {shape} columns" if "columns" in content else f"{shape} {content['kind']}s"
     return (
         f"A variational autoencoder of {rows}{conditional}: "
-        f"{config.encoder.name} encoder, {config.posterior.name} posterior over {_shape(facts['latent_shape'])} "
+        f"{config.encoder.name} encoder, {config.posterior.name} posterior over {_shape(content['latent_shape'])} "
         "latents, "
         f"{config.prior.name} prior, {config.decoder.name} decoder, {config.likelihood.name} likelihood; trained by "
-        f"{config.objective.name}. {facts['parameters']:,} parameters."
+        f"{config.objective.name}. {content['parameters']:,} parameters."
     )
 
 
-def _how_to_load(facts: Mapping[str, Any]) -> str:
-    c = ", 3" if facts["context_size"] > 3 else ", 0" if facts["context_size"] else ""
+def _how_to_load(content: Mapping[str, Any]) -> str:
+    c = ", 3" if content["context_size"] > 3 else ", 0" if content["context_size"] else ""
     comment = "  # 16 of one class" if c else ""
     return f"""## Use it
 
 ```python
 import vaekit
 model = vaekit.load("this/folder")
-{_rows(facts)} = model.sample(16{c}){comment}
+{_rows(content)} = model.sample(16{c}){comment}
 ```
 
 `model.encode(x)`, `model.decode(z)` and `model.reconstruct(x)` take tensors prepared as in preprocessing.json. Without
@@ -94,25 +94,25 @@ vaekit: the weights are plain safetensors; `example.safetensors` has eight input
 reconstructions, to verify a port."""
 
 
-def _columns(facts: Mapping[str, Any]) -> str:
+def _columns(content: Mapping[str, Any]) -> str:
     """The columns of a table, in the order of the values of x."""
-    if "columns" not in facts:
+    if "columns" not in content:
         return ""
     lines = ["## Columns", "", "| x | column | kind | type | levels |", "|---|---|---|---|---|"]
-    for i, column in enumerate(facts["columns"]):
+    for i, column in enumerate(content["columns"]):
         levels = [str(level) for level in column["levels"][:6]] + ["…"] * (len(column["levels"]) > 6)
         cells = (column["name"], column["kind"], column["dtype"], ", ".join(levels))
         lines.append(f"| {i} | {' | '.join(to_markdown(cell) for cell in cells)} |")
     text = (
         "x holds the number of a level, 0, 1, …, or a number less `origin`; "
-        f"a missing value is {facts['missing']}. See config.json."
+        f"a missing value is {content['missing']}. See config.json."
     )
     return "\n".join([*lines, "", text])
 
 
-def _figures(facts: Mapping[str, Any], evaluation: Evaluation | None, test: Mapping[str, Any] | None) -> str:
+def _figures(content: Mapping[str, Any], evaluation: Evaluation | None, test: Mapping[str, Any] | None) -> str:
     lines = ["## Figures", ""]
-    rows = _rows(facts)
+    rows = _rows(content)
     if evaluation is not None:
         protocol = evaluation.protocol
         lines += ["| | value | unit | kind |", "|---|---|---|---|"]
@@ -131,13 +131,13 @@ def _figures(facts: Mapping[str, Any], evaluation: Evaluation | None, test: Mapp
     return "\n".join(lines)
 
 
-def _latents(facts: Mapping[str, Any]) -> str:
-    latent = facts["aggregate_posterior"]
+def _latents(content: Mapping[str, Any]) -> str:
+    latent = content["aggregate_posterior"]
     if not latent["over"]:
         return ""
     kl, silent = latent["kl"] or latent["information"], latent["silent"]
     title = "KL by latent, nats" if latent["kl"] else "Information about x by latent, nats, at most"
-    over = f"{latent['over']} test {_rows(facts)}"
+    over = f"{latent['over']} test {_rows(content)}"
     text = f"Mean and standard deviation of the aggregate posterior over {over} are in config.json."
     if kl is None:
         return f"## Latents\n\n{text}"
@@ -146,29 +146,29 @@ def _latents(facts: Mapping[str, Any]) -> str:
     return f"## Latents\n\n{title}, the greatest first: {rows.replace(' | ', ', ')}.{quiet} {text}"
 
 
-def _rows(facts: Mapping[str, Any]) -> str:
+def _rows(content: Mapping[str, Any]) -> str:
     """The plural noun for rows of the data."""
-    return "rows" if "columns" in facts else f"{facts['kind']}s"
+    return "rows" if "columns" in content else f"{content['kind']}s"
 
 
-def _grey(config: Config, facts: Mapping[str, Any]) -> str | None:
-    if "columns" in facts:
+def _grey(config: Config, content: Mapping[str, Any]) -> str | None:
+    if "columns" in content:
         return None
     return "as they are" if config.data.binarize == "none" else f"binarized: {config.data.binarize}"
 
 
-def _training(run: Run, config: Config, facts: Mapping[str, Any]) -> str:
+def _training(run: Run, config: Config, content: Mapping[str, Any]) -> str:
     environment = run.environment
     metrics = run.metrics()
     seconds = sum(record.get("seconds") or 0 for record in metrics)
     command = environment.get("command")
-    data = DataFacts.of(run)
+    data = DataRecord.of(run)
     split = ", ".join(f"{count:,} {name}" for name, count in data.counts.items())
     hardware = f"{environment.get('device_name')} ({environment.get('device')})"
     versions = {name: environment.get(name.lower()) for name in ("vaekit", "torch", "Python")}
     rows = {
         "data": f"{data.name}: {split}; sha256 {data.checksum}",
-        "grey values": _grey(config, facts),
+        "grey values": _grey(config, content),
         "preset": environment.get("preset"),
         "seed": environment.get("seed"),
         "command": shlex.join(map(str, command)) if isinstance(command, list) else None,
@@ -183,14 +183,14 @@ def _training(run: Run, config: Config, facts: Mapping[str, Any]) -> str:
     return "\n".join(["## Training", "", "| | |", "|---|---|", *lines])
 
 
-def _limits(facts: Mapping[str, Any], evaluation: Evaluation | None) -> str:
+def _limits(content: Mapping[str, Any], evaluation: Evaluation | None) -> str:
     limits = [to_markdown(sentence) for sentence in (evaluation.warnings if evaluation else [])]
-    data_range = facts["value_range"]
+    data_range = content["value_range"]
     if data_range:
         low, high = ("no limit" if value is None else f"{value:g}" for value in data_range)
         limits.append(f"values of x go from {low} to {high}; others are refused")
-    if facts["kind"] == "image":
-        limits.append(f"images of other sizes than {_shape(facts['event_shape'])} must be resized first")
+    if content["kind"] == "image":
+        limits.append(f"images of other sizes than {_shape(content['event_shape'])} must be resized first")
     limits.append("likelihood is not familiarity: simpler data can be likelier than the training data")
     limits.append(
         "weights, examples and pictures can give away training or test data: you decide whether to share them"
@@ -198,13 +198,13 @@ def _limits(facts: Mapping[str, Any], evaluation: Evaluation | None) -> str:
     return "\n".join(["## Limits", "", *[f"- {sentence}" for sentence in limits]])
 
 
-def _folder(facts: Mapping[str, Any], parity: Mapping[str, Parity], pictures: Sequence[str]) -> str:
+def _folder(content: Mapping[str, Any], parity: Mapping[str, Parity], pictures: Sequence[str]) -> str:
     rows = {
         "model.safetensors": "the weights; its header has the checksum of config.json",
         "config.json": "parts and options, event shape, value range, classes, statistics of the latents",
         "preprocessing.json": "from a row of the table to x"
-        if "columns" in facts
-        else f"from a stored {facts['kind']} to x",
+        if "columns" in content
+        else f"from a stored {content['kind']} to x",
         "example.safetensors": "eight inputs `x`, their latents `z`, reconstructions `x_hat`, and any context `c`",
     }
     lines = ["## The folder", "", *[f"- `{name}`: {text}" for name, text in rows.items()]]

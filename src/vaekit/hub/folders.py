@@ -12,12 +12,12 @@ from ..course import CVAE, VAE
 from ..errors import ConfigError, DataError, RunError, one_of
 from ..model import LatentVariableModel
 from ..model.weight_files import MADE_OF
-from ..runs.data_facts import columns_from
+from ..runs.data_record import columns_from
 from ..runs.model_weights import build_with_weights, shapes_of
 from ..runs.restore import RestoredRun
 from ..store import Run, files, tensors
 from ..training import find_device
-from .facts import EXPORT_FORMAT, checksum
+from .program_files import EXPORT_FORMAT, checksum
 
 WEIGHTS = {".pt", ".pth", ".ckpt", ".bin"}
 
@@ -75,8 +75,8 @@ def _exported(folder: Path, trust: bool) -> LatentVariableModel:
     content = files.read(where, files.JSON_LIMIT)
     table = files.parse_json(content, where)
     place = files.confine(folder, "model.safetensors")
-    state, facts = tensors.unpack(files.read(place, tensors.WEIGHTS_LIMIT), place)
-    if facts.get("vaekit.config_sha256") != checksum(content):
+    state, metadata = tensors.unpack(files.read(place, tensors.WEIGHTS_LIMIT), place)
+    if metadata.get("vaekit.config_sha256") != checksum(content):
         raise RunError(f"{where} is not the one that its weights were exported with; export the run again")
     misfit = f"the weights of {folder} do not fit {where.name}; export the run again"
     return _built(table, state, where, misfit, trust)
@@ -84,10 +84,10 @@ def _exported(folder: Path, trust: bool) -> LatentVariableModel:
 
 def _saved(path: Path, trust: bool) -> LatentVariableModel:
     """The model that `model.save` wrote into a file."""
-    state, facts = tensors.unpack(files.read(path, tensors.WEIGHTS_LIMIT), path)
-    if MADE_OF not in facts:
+    state, metadata = tensors.unpack(files.read(path, tensors.WEIGHTS_LIMIT), path)
+    if MADE_OF not in metadata:
         raise RunError(f"{path} does not record the model of its weights; `model.save` writes files that do")
-    table = files.table(files.parse_json(facts[MADE_OF].encode(), path), path)
+    table = files.table(files.parse_json(metadata[MADE_OF].encode(), path), path)
     misfit = f"the weights of {path} do not fit the model that it records; save the model again"
     return _built({"library_name": "vaekit", "format": EXPORT_FORMAT, **table}, state, path, misfit, trust)
 
@@ -96,7 +96,7 @@ def _built(table: Any, state: dict[str, torch.Tensor], where: Path, misfit: str,
     """The model that a table describes, with its weights.
 
     Arguments:
-        table: Config of the model, and the facts for building it.
+        table: Config of the model, and the wiring of its parts.
         state: Weights by name.
         where: File of the table, for messages.
         misfit: Beginning of the message if the weights do not fit.

@@ -17,7 +17,7 @@ from ..model import LatentVariableModel
 from ..runs.restore import RestoredRun
 from ..store import Run, files, tensors
 from ..store.metrics import stored_test
-from . import facts, interchange
+from . import interchange, program_files
 from .card import card
 
 
@@ -64,11 +64,12 @@ def export(
 
 def _fill(new: Path, restored: RestoredRun, exported: ModelWithData, *, onnx: bool, torch_export: bool) -> None:
     run, config = restored.run, restored.recipe.config
-    table = facts.config_json(run, config, exported)
-    content = facts.as_json(table)
+    table = program_files.config_json(run, config, exported)
+    content = program_files.as_json(table)
     files.write_new(new / "config.json", content)
-    files.write_new(new / "preprocessing.json", facts.as_json(facts.preprocessing_of(run, config, exported)))
-    files.write_new(new / "model.safetensors", _weights(exported.model, restored, facts.checksum(content)))
+    preprocessing = program_files.preprocessing_of(run, config, exported)
+    files.write_new(new / "preprocessing.json", program_files.as_json(preprocessing))
+    files.write_new(new / "model.safetensors", _weights(exported.model, restored, program_files.checksum(content)))
     _examples(new, exported)
     pictures = _pictures(new, exported)
     parity: dict[str, interchange.Parity] = {}
@@ -95,7 +96,7 @@ def _weights(model: LatentVariableModel, restored: RestoredRun, config_sha256: s
             "modelspec.architecture": f"vae/{parts}",
             "modelspec.implementation": "vaekit",
             "modelspec.title": run.name,
-            "modelspec.description": f"{run.environment.get('preset')}, trained on {restored.facts.name}",
+            "modelspec.description": f"{run.environment.get('preset')}, trained on {restored.data_record.name}",
             "modelspec.date": run.created.isoformat(),
             "modelspec.hash_sha256": f"0x{tensors.sha256(state)}",
             "vaekit.version": __version__,
@@ -107,7 +108,7 @@ def _weights(model: LatentVariableModel, restored: RestoredRun, config_sha256: s
 
 @torch.no_grad()
 def _examples(new: Path, exported: ModelWithData) -> None:
-    rows = evenly_spread(len(exported), facts.EXAMPLES)
+    rows = evenly_spread(len(exported), program_files.EXAMPLES)
     x, c, model = exported.seen(rows), exported.context(rows), exported.model
     if not len(x):
         return
@@ -122,7 +123,7 @@ def _pictures(new: Path, exported: ModelWithData) -> list[str]:
         return []
     model = exported.model
     plot.save(plot.samples(model, generator=torch.Generator().manual_seed(0)), new / "samples.png")
-    rows = evenly_spread(len(exported), facts.EXAMPLES)
+    rows = evenly_spread(len(exported), program_files.EXAMPLES)
     plot.save(plot.reconstructions(model, exported.x[rows], exported.labels[rows]), new / "reconstructions.png")
     return ["samples.png", "reconstructions.png"]
 

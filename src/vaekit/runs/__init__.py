@@ -5,7 +5,7 @@
 | `preset`, `own_model` | `vaekit.train`; `vaekit.fit` |
 | `lifecycle` | training and resuming a run, alone or with other ranks |
 | `job`, `preflight` | a recipe with its data and its model; the checks before a training |
-| `data_facts`, `environment`, `commit` | the facts in environment.json: the data; the machine; git |
+| `data_record`, `environment`, `commit` | what environment.json records: the data; the machine; git |
 | `restore`, `migration` | from a run folder to its config, data and model; configs of earlier versions |
 | `model_weights` | models with stored weights |
 | `repetition` | a run trained again, to compare the weights |

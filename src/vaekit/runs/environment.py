@@ -20,7 +20,7 @@ from ..model import LatentVariableModel
 from ..store import Run
 from ..training.cpu import flushed, flushes, threads
 from .commit import commit
-from .data_facts import DataFacts
+from .data_record import DataRecord
 
 # Facts that may change the last bits of a result, beside the config and the data.
 SETUP = (
@@ -46,7 +46,7 @@ def made_with(config: Config, data: Dataset, model: LatentVariableModel, ranks: 
     return {
         **setup(config, model.device, ranks),
         "command": [Path(sys.argv[0]).name.replace("__main__.py", "vae"), *sys.argv[1:]],
-        "data": DataFacts.of_dataset(data, model.value_kind).to_json(),
+        "data": DataRecord.of_dataset(data, model.value_kind).to_json(),
         "parameters": model.num_parameters,
         "seed": config.train.seed,
     }
@@ -81,15 +81,15 @@ def differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> dict[str, 
     """The differences of two set-ups, by key."""
     before = {"ranks": 1, "flush_denormal": False, **before}  # the first runs lack these keys
     differing = {key: (before.get(key), now.get(key)) for key in SETUP if before.get(key) != now.get(key)}
-    checksums = [str(_checksum(facts)) for facts in (before, now)]
+    checksums = [str(_checksum(record)) for record in (before, now)]
     if None not in map(_checksum, (before, now)) and checksums[0] != checksums[1]:
         differing["data"] = (f"checksum {checksums[0]:.12}", f"checksum {checksums[1]:.12}")
     return differing
 
 
-def _checksum(facts: Mapping[str, Any]) -> Any:
+def _checksum(record: Mapping[str, Any]) -> Any:
     """The checksum of the data in an environment; None in a set-up alone."""
-    data = facts.get("data")
+    data = record.get("data")
     return data.get("checksum") if isinstance(data, Mapping) else None
 
 

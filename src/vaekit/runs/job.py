@@ -83,14 +83,14 @@ class Job:
         random.seed(config.train.seed)
         np.random.seed(config.train.seed % 2**32)
         torch.manual_seed(config.train.seed)
-        facts: dict[str, Any] = {"event_shape": data.event_shape, "num_classes": data.num_classes}
+        wiring: dict[str, Any] = {"event_shape": data.event_shape, "num_classes": data.num_classes}
         x, labels = rows_to_start_from(data.train, value_kind=recipe.value_kind)
         recipe = recipe.with_options_from_data(x)
-        model = recipe.model(**facts, x=x, labels=labels, columns=data.columns).to(device)
+        model = recipe.model(**wiring, x=x, labels=labels, columns=data.columns).to(device)
         check_trainable(model)
         recipe = recipe.with_train(precision=find_precision(config.train.precision, model))
         batches = _training_batches(recipe.config, model, data.train) if recipe.needs_batches else None
-        loss = recipe.loss(model, dataset_size=len(data.train), batches=batches, **facts)
+        loss = recipe.loss(model, dataset_size=len(data.train), batches=batches, **wiring)
         check_classes(model, loss, data.train, "training")
         module = module_of(loss)
         if module is not None:
@@ -206,7 +206,7 @@ class Job:
         """
         draw_data(self.data, run)
         if listener is not None:
-            listener.begin(self._facts(run, checkpoint))
+            listener.begin(self._description(run, checkpoint))
         with ExitStack() as stack:
             writer = stack.enter_context(PictureWriter())
             listeners = epoch_pictures(self.model, self.data, run, writer)
@@ -233,11 +233,11 @@ class Job:
             terms |= validate(self.model, self.batches(self.data.test), self.loss)
         return {name: mean for name, mean in terms.items() if name != "loss"}
 
-    def _facts(self, run: Run, checkpoint: Checkpoint | None) -> list[str]:
+    def _description(self, run: Run, checkpoint: Checkpoint | None) -> list[str]:
         """The model, the data, the device and the run folder, a few words each."""
         options = self.config.train
         name = os.path.basename(self.data.name.rstrip("/")) or self.data.name
-        facts = [
+        description = [
             f"{run.environment.get('preset', 'custom')}: {self.model.num_parameters:,} weights",
             f"{len(self.data.train):,} {self.data.row_word}s of {name}",
             f"{self.model.device} {options.precision}",
@@ -245,7 +245,7 @@ class Job:
         ]
         begun = checkpoint.state["progress"]["epoch"] if checkpoint is not None else 0
         total = "" if options.known_epochs is None else f" of {options.known_epochs}"
-        return [*facts, *([f"from epoch {begun + 1}{total}"] if begun else [])]
+        return [*description, *([f"from epoch {begun + 1}{total}"] if begun else [])]
 
     def _try_one(self) -> None:
         train = self.data.train

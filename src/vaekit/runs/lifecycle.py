@@ -57,9 +57,9 @@ def train_run(
         require_tensorboard()
     recipe = config if isinstance(config, Recipe) else Recipe.resolve(config)
     with Job.computing(recipe, ranks=ranks) as job:
-        facts = environment.made_with(job.config, job.data, job.model, ranks.world_size)
-        facts["auto"] = [key for key, value in flat(recipe.config.model_dump()).items() if value == "auto"]
-        run = Run.create(name, preset=preset, config=job.recipe.to_toml(), environment=facts, root=root)
+        recorded = environment.made_with(job.config, job.data, job.model, ranks.world_size)
+        recorded["auto"] = [key for key, value in flat(recipe.config.model_dump()).items() if value == "auto"]
+        run = Run.create(name, preset=preset, config=job.recipe.to_toml(), environment=recorded, root=root)
         with _recording_end(run):
             _broadcast_job(job)
             job.train_run(run, listener, tensorboard=tensorboard)
@@ -107,7 +107,7 @@ def resume_run(
         with Job.computing(recipe, ranks=ranks) as job:
             limit = most_bytes(job.recipe, job.model)
             checkpoint = run.load_checkpoint(limit=limit) if run.has_checkpoint() else None
-            if restored.facts.checksum not in ("", job.data.checksum):  # earlier versions took data without one
+            if restored.data_record.checksum not in ("", job.data.checksum):  # earlier versions took data without one
                 name = recipe.config.data.name
                 raise RunError(f"the files of {name!r} are not those that run {run.name} began with; bring them back")
             if is_finished:

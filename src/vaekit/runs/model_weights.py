@@ -39,7 +39,7 @@ def build_with_weights(
 
     Arguments:
         recipe: The config, resolved.
-        wiring: The wiring of the parts, `DataFacts.wiring`.
+        wiring: The wiring of the parts, `DataRecord.wiring`.
         weights: The weights by name.
         shapes: The result of `shapes_of`; it is compared with the weights before there is memory for the model.
         misfit: The beginning of the message where the weights do not fit.

@@ -130,7 +130,7 @@ def fit(
     visible = listener is None and is_watched() and not ranks.rank if progress is None else progress
     with shown(options.known_epochs) if visible else nullcontext() as screen:
         if screen is not None:
-            screen.begin(_facts(model, number_of_rows(batches), options))
+            screen.begin(_description(model, number_of_rows(batches), options))
         both = Listeners([screen, listener])
         return train_epochs(model, plan, batches, validating, run=run, resume=resume, listener=both, ranks=ranks)
 
@@ -237,7 +237,7 @@ def number_of_rows(loader: Iterable[Any]) -> int | None:
     return None
 
 
-def _facts(model: LatentVariableModel, rows: int | None, options: Fit) -> list[str]:
+def _description(model: LatentVariableModel, rows: int | None, options: Fit) -> list[str]:
     """The model, the number of rows, the device and the precision, a few words each."""
     counted = [] if rows is None else [f"{rows:,} rows"]
     return [

@@ -61,8 +61,8 @@ def check_fits_in_memory(recipe: Recipe, data: Dataset, device: torch.device) ->
     """
     if recipe.has_own_code:
         return
-    facts: dict[str, Any] = {"num_classes": data.num_classes, "columns": data.columns}
-    shapes = recipe.shapes(event_shape=data.event_shape, **facts) or {}
+    wiring: dict[str, Any] = {"num_classes": data.num_classes, "columns": data.columns}
+    shapes = recipe.shapes(event_shape=data.event_shape, **wiring) or {}
     numbers = sum(shape.numel() for shape in shapes.values())
     if numbers > MOST_NUMBERS:
         raise ConfigError(f"the config asks for a model of {numbers:,} numbers, more than the {MOST_NUMBERS:,} allowed")

@@ -129,8 +129,8 @@ class _Parent(Listener):
         with suppress(BrokenPipeError):
             os.write(self.descriptor, json.dumps(event).encode() + b"\n")
 
-    def begin(self, facts: Sequence[str]) -> None:
-        self.tell(begin=facts)
+    def begin(self, description: Sequence[str]) -> None:
+        self.tell(begin=description)
 
     def epoch(self, record: Record) -> None:
         self.tell(epoch=record)

@@ -30,7 +30,7 @@ from ..rng import seeded
 from ..store import Run
 from ..store.checkpoint import CheckpointKind
 from ..training import find_device
-from .data_facts import DataFacts
+from .data_record import DataRecord
 from .migration import GONE, migrated
 from .model_weights import SLACK, build_with_weights, shapes_of
 
@@ -113,14 +113,14 @@ class RestoredRun:
         return cls(run, Recipe.resolve(config_of(run), trust=trust))
 
     @cached_property
-    def facts(self) -> DataFacts:
-        """The facts about the data that the run was trained on."""
-        return DataFacts.of(self.run)
+    def data_record(self) -> DataRecord:
+        """What the run recorded about the data that it was trained on."""
+        return DataRecord.of(self.run)
 
     @property
     def label(self) -> LabelColumn | None:
         """The column of the classes in tables, for a conditional model; None for other models."""
-        return LabelColumn.of(self.recipe.config.data.columns, self.facts.classes) if self.takes_classes else None
+        return LabelColumn.of(self.recipe.config.data.columns, self.data_record.classes) if self.takes_classes else None
 
     @property
     def takes_classes(self) -> bool:
@@ -143,7 +143,7 @@ class RestoredRun:
             RunError: There are no weights yet, or they do not fit the config.
         """
         kind = self._kind(weights)
-        run, wiring = self.run, self.facts.wiring
+        run, wiring = self.run, self.data_record.wiring
         shapes = shapes_of(self.recipe, wiring)
         limit = None if shapes is None else SLACK + _BYTES * sum(shape.numel() for shape in shapes.values())
         tensors = run.load_checkpoint(kind, parts=("model",), limit=limit).part("model")
@@ -199,8 +199,8 @@ class RestoredRun:
             loss = self.recipe.loss(
                 model,
                 dataset_size=1,  # matters only to a training
-                event_shape=self.facts.event_shape,
-                num_classes=self.facts.num_classes,
+                event_shape=self.data_record.event_shape,
+                num_classes=self.data_record.num_classes,
             )
         module = module_of(loss)
         if module is not None:
@@ -239,7 +239,7 @@ class RestoredRun:
         if not self.takes_classes:
             return dataset
         splits: Any = {key: self.numbered(split, dataset.classes) for key, split in dataset.splits.items()}
-        return replace(dataset, classes=self.facts.classes, **splits)
+        return replace(dataset, classes=self.data_record.classes, **splits)
 
     def numbered(self, split: Split, classes: Sequence[str]) -> Split:
         """Rows with their classes numbered as in the run, by name; unchanged if the model takes no class.
@@ -255,7 +255,7 @@ class RestoredRun:
             return split
         labels = torch.zeros(len(split), dtype=torch.int64) if split.labels is None else split.labels
         try:
-            return replace(split, labels=renumbered(labels, classes, self.facts.classes))
+            return replace(split, labels=renumbered(labels, classes, self.data_record.classes))
         except DataError as error:
             raise DataError(
                 f"{error}; run {self.run.name} is conditional: put its images into subfolders that have the names of "
@@ -264,14 +264,14 @@ class RestoredRun:
 
     def _other_dataset(self, name: str) -> Dataset:
         """Another data set, read as the run's own; all rows of a path."""
-        facts = self.facts
+        record = self.data_record
         if name in data.DATASET_NAMES:
-            return data.load(name, value_kind=facts.value_kind)
+            return data.load(name, value_kind=record.value_kind)
         return load_evaluation_data(
             name,
-            value_kind=facts.value_kind,
-            event_shape=facts.event_shape,
-            columns=facts.columns,
+            value_kind=record.value_kind,
+            event_shape=record.event_shape,
+            columns=record.columns,
             label=self.label,
             size=self.recipe.config.data.size,
         )
@@ -298,7 +298,7 @@ class RestoredRun:
         Raises:
             DataError: The model takes another shape.
         """
-        wanted = self.facts.event_shape
+        wanted = self.data_record.event_shape
         if tuple(event_shape) != wanted:
             raise DataError(
                 f"run {self.run.name} takes rows of shape {wanted}, {name!r} has {tuple(event_shape)}; bring them to "
@@ -309,14 +309,14 @@ class RestoredRun:
         """The data set that the run was trained on, whatever its shape."""
         name, arguments = self.recipe.config.data.name, self.recipe.data_arguments
         by_path = name not in data.DATASET_NAMES and is_path(name)
-        facts = self.facts
+        record = self.data_record
         try:
-            value_kind = {"value_kind": facts.value_kind} if "value_kind" in arguments else {}
+            value_kind = {"value_kind": record.value_kind} if "value_kind" in arguments else {}
             dataset = data.load(**{**arguments, **value_kind, "labelled": None})
         except DataError as error:
             raise DataError(f"{error} (run {self.run.name} was trained on it)" if by_path else str(error)) from error
-        if by_path and dataset.checksum != facts.checksum:
-            before, now = sum(facts.counts.values()), sum(map(len, dataset.splits.values()))
+        if by_path and dataset.checksum != record.checksum:
+            before, now = sum(record.counts.values()), sum(map(len, dataset.splits.values()))
             raise DataError(
                 f"the files of {name} have changed since run {self.run.name} was trained on them ({before} rows then, "
                 f"{now} now), so its test rows are unknown; bring them back, or name other data; then all of its rows "

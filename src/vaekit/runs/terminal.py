@@ -95,9 +95,9 @@ class _Lines(Listener):
         self.prefix = prefix
         self.introduced = introduced
 
-    def begin(self, facts: Sequence[str]) -> None:
+    def begin(self, description: Sequence[str]) -> None:
         if self.introduced:
-            self.console.print(packed([visible(fact) for fact in facts], gap=", "))
+            self.console.print(packed([visible(line) for line in description], gap=", "))
 
     def epoch(self, record: Record) -> None:
         width = len(str(self.epochs or ""))

@@ -41,7 +41,7 @@ if TYPE_CHECKING:  # `vae runs` has to answer before torch would have been impor
 
 RUN_FORMAT = 1
 CheckpointKind = Literal["last", "best"]
-Stamp = dict[str, tuple[int, ...]]  # facts about the files of a checkpoint, which change if a file does
+Stamp = dict[str, tuple[int, ...]]  # times and sizes of the files of a checkpoint, which change if a file does
 
 
 @dataclass(frozen=True)

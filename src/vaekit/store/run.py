@@ -37,7 +37,7 @@ class Run:
 
     Attributes:
         path, name: The folder, and its name.
-        environment: Content of environment.json: format, preset, created, and the facts that the trainer recorded.
+        environment: Content of environment.json: format, preset, created, and the entries that the trainer recorded.
         created: When the run was created.
 
     Raises:
@@ -96,7 +96,7 @@ class Run:
         text = config.encode("utf-8", "backslashreplace")
         files.check_new_config(text)
         created = datetime.now(UTC).isoformat()
-        facts = {**environment, "format": RUN_FORMAT, "preset": preset, "created": created}
+        entries = {**environment, "format": RUN_FORMAT, "preset": preset, "created": created}
         new = files.temporary(root / base)
         with files.file_errors("create a run in", root):
             root.mkdir(parents=True, exist_ok=True)
@@ -104,7 +104,7 @@ class Run:
             try:
                 (new / "checkpoints").mkdir(parents=True)
                 files.write_new(new / "config.toml", text)
-                files.write_new(new / "environment.json", files.dump_json(facts, "environment.json"))
+                files.write_new(new / "environment.json", files.dump_json(entries, "environment.json"))
                 files.write_new(new / "metrics.jsonl", b"")
                 files.sync(new)
                 path = claim(new, root, base, numbered=name is None)
@@ -212,10 +212,10 @@ class Run:
             raise RunError(f"{self.path / 'environment.json'} is damaged: {fault}")
         return value
 
-    def record(self, **facts: object) -> None:
-        """Add facts to environment.json, or replace them. Needs the lock."""
+    def record(self, **entries: object) -> None:
+        """Add entries to environment.json, or replace them. Needs the lock."""
         self._need_lock()
-        self.environment |= facts
+        self.environment |= entries
         self.write_json("environment.json", self.environment)
 
     @property

@@ -18,18 +18,18 @@ SUMMARY = ("name", "preset", "data", "epochs", "planned_epochs", *SCORES, "state
 REMOVABLE_STATES = ("failed", "interrupted", "damaged")
 
 
-def facts_of(run: Run) -> dict[str, Any]:
-    """The parts and the results of a run."""
+def details_of(run: Run) -> dict[str, Any]:
+    """The summary of a run, its parts and its test results."""
     config = run.config
-    facts: dict[str, Any] = {"run": str(run.path), **_summary(run)}
+    details: dict[str, Any] = {"run": str(run.path), **_summary(run)}
     sections = ("encoder", "posterior", "prior", "decoder", "likelihood", "objective", "model", "train")
-    facts |= {section: config.get(section) for section in sections}
-    facts |= {key: run.environment.get(key) for key in ("parameters", "device", "torch", "command")}
+    details |= {section: config.get(section) for section in sections}
+    details |= {key: run.environment.get(key) for key in ("parameters", "device", "torch", "command")}
     if changed := [session["settings"] for session in run.sessions if session["settings"]]:
-        facts["changed"] = changed
+        details["changed"] = changed
     if (test := stored_test(run)) is not None:
-        facts["test"] = test
-    return facts
+        details["test"] = test
+    return details
 
 
 def summaries(root: Path) -> list[dict[str, Any]]:

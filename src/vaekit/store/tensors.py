@@ -20,12 +20,12 @@ HEADER_LIMIT = 1 << 20  # bytes; about 15,000 tensors. The size of a file does n
 WEIGHTS_LIMIT = 1 << 36  # bytes of weights in a file
 
 
-def pack(tensors: "Mapping[str, Tensor]", facts: Mapping[str, str] | None = None) -> bytes:
+def pack(tensors: "Mapping[str, Tensor]", metadata: Mapping[str, str] | None = None) -> bytes:
     """The content of a safetensors file. A tensor with several names (tied weights) is stored once.
 
     Arguments:
         tensors: Tensors by name, on any device.
-        facts: Texts to store beside them. The library writes several in an order that changes from run to run.
+        metadata: Texts to store beside them. The library writes several in an order that changes from run to run.
 
     Raises:
         RunError: A tensor cannot be stored, or there are too many.
@@ -34,7 +34,7 @@ def pack(tensors: "Mapping[str, Tensor]", facts: Mapping[str, str] | None = None
 
     try:
         stored, aliases = _unshared(tensors)
-        metadata = {**(facts or {}), **({"aliases": json.dumps(aliases)} if aliases else {})}
+        metadata = {**(metadata or {}), **({"aliases": json.dumps(aliases)} if aliases else {})}
         data: bytes = save(stored, metadata or None)
     except Exception as error:
         raise RunError(f"a tensor cannot be stored as safetensors: {error}") from error
@@ -44,7 +44,7 @@ def pack(tensors: "Mapping[str, Tensor]", facts: Mapping[str, str] | None = None
 
 
 def unpack(data: bytes, path: Path) -> "tuple[dict[str, Tensor], dict[str, str]]":
-    """The tensors of a safetensors file, and the facts beside them; `path` is for the message.
+    """The tensors of a safetensors file, and the metadata beside them; `path` is for the message.
 
     The library compares the header with the size of the file before it allocates anything.
 
@@ -58,12 +58,12 @@ def unpack(data: bytes, path: Path) -> "tuple[dict[str, Tensor], dict[str, str]]
         raise RunError(f"{path} is damaged: a header of {size} bytes exceeds {HEADER_LIMIT}")
     try:
         tensors: dict[str, Tensor] = load(data)
-        facts = dict(json.loads(data[8 : 8 + size]).get("__metadata__", {}))
-        aliases = json.loads(facts.pop("aliases", "{}"))
+        metadata = dict(json.loads(data[8 : 8 + size]).get("__metadata__", {}))
+        aliases = json.loads(metadata.pop("aliases", "{}"))
         for name, tensor in tensors.items():
             if tensor.is_floating_point() and tensor.element_size() < 2:  # nothing computes with these types
                 raise TypeError(f"{name} is of type {tensor.dtype}")
-        return tensors | {name: tensors[stored] for name, stored in aliases.items()}, facts
+        return tensors | {name: tensors[stored] for name, stored in aliases.items()}, metadata
     except Exception as error:  # a parser can raise any type on a hostile file
         raise RunError(f"{path} is damaged: {error!r:.200}") from error
 

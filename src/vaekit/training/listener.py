@@ -14,8 +14,8 @@ from .progress import Progress
 class Listener(Protocol):
     """A listener to the progress of a training. A subclass overrides what it wants to hear."""
 
-    def begin(self, facts: Sequence[str]) -> None:
-        """Called before the first step of a run, with facts about its model, data, device and options."""
+    def begin(self, description: Sequence[str]) -> None:
+        """Called before the first step of a run, with short descriptions of its model, data, device and options."""
         return
 
     def step(self, progress: Progress, batches: int | None, means: Mapping[str, float]) -> None:
@@ -54,10 +54,10 @@ class Listeners(Listener):
                     "from Listener, and override step or epoch"
                 )
 
-    def begin(self, facts: Sequence[str]) -> None:
+    def begin(self, description: Sequence[str]) -> None:
         """Pass the call on."""
         for listener in self.listeners:
-            listener.begin(facts)
+            listener.begin(description)
 
     def step(self, progress: Progress, batches: int | None, means: Mapping[str, float]) -> None:
         """Pass the call on."""

@@ -147,7 +147,7 @@ class Column:
         return known if function is None else function(known)
 
     def fitted(self, mean: float, deviation: float, least: float) -> "Column":
-        """The same column with facts about its training rows.
+        """The same column, with what its training rows tell about it.
 
         Arguments:
             mean: Mean of the transformed values.

@@ -100,11 +100,11 @@ def fitted_prior(run: Run | RestoredRun, model: LatentVariableModel, density: De
     name, weights = _prior_file(density), sha256(model.state_dict())
     try:
         path = files.confine(folder.path, name)
-        tensors, facts = unpack(files.read(path, PRIOR_FILE_LIMIT), path)
+        tensors, metadata = unpack(files.read(path, PRIOR_FILE_LIMIT), path)
         with forked():
-            prior = _empty(model, density, int(facts["rows"]))
+            prior = _empty(model, density, int(metadata["rows"]))
         prior.load_state_dict(tensors)
-        if facts["weights"] == weights and facts["sha256"] == sha256(tensors):
+        if metadata["weights"] == weights and metadata["sha256"] == sha256(tensors):
             return WithPrior(model, prior.to(next(model.parameters())).requires_grad_(False)).eval()
     except (RunError, KeyError, ValueError, RuntimeError):
         pass  # absent, damaged, or of other weights: fitted anew
@@ -116,8 +116,8 @@ def fitted_prior(run: Run | RestoredRun, model: LatentVariableModel, density: De
     rows = _training_rows(model, dataset.train)
     prior = fit_prior(model, rows, density, binarize=section.binarize)
     tensors = {name: tensor.cpu() for name, tensor in prior.state_dict().items()}
-    facts = {"weights": weights, "rows": str(len(rows)), "sha256": sha256(tensors)}
-    folder.write_bytes(name, pack(tensors, facts))
+    metadata = {"weights": weights, "rows": str(len(rows)), "sha256": sha256(tensors)}
+    folder.write_bytes(name, pack(tensors, metadata))
     return WithPrior(model, prior).eval()
 
 

@@ -77,7 +77,7 @@ def draw_table(
     """
     check_count("n", n)
     restored = RestoredRun.of(run)
-    columns = restored.facts.columns
+    columns = restored.data_record.columns
     if columns is None:
         raise DataError(f"the data of run {restored.run.name} are not a table; draw its rows with model.sample(n)")
     effective_samples = None

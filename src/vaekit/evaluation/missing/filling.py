@@ -83,13 +83,13 @@ def impute_table(
     """
     check_count("draws", draws, 0)
     restored = RestoredRun.of(run)
-    if restored.facts.columns is None:
+    if restored.data_record.columns is None:
         raise DataError(f"the data of run {restored.run.name} are not a table; impute_array fills arrays")
     path = Path(restored.recipe.config.data.name if source is None else source)
     if not path.is_file():
         fault = "is a folder" if path.is_dir() else "no such file"
         raise ConfigError(f"{path}: {fault}; name the file of the table", arguments=("data",))
-    frame, table = read_table(path), encode_table(path, restored.facts.columns, restored.label, memory=math.inf)
+    frame, table = read_table(path), encode_table(path, restored.data_record.columns, restored.label, memory=math.inf)
     filled = fill(model, table, samples=samples, draws=draws, seed=seed, listener=listener)
     values = list(filled.draws) if draws else [filled.best]
     return ImputedTable(
@@ -117,10 +117,10 @@ def impute_array(
         ConfigError: The data of the run are neither signals nor vectors.
     """
     restored = RestoredRun.of(run)
-    if restored.facts.kind not in ("signal", "vector"):
+    if restored.data_record.kind not in ("signal", "vector"):
         raise ConfigError(
             f"impute_array fills signals and vectors, but the data of run {restored.run.name} are of the kind "
-            f"{restored.facts.kind!r}; impute_table fills tables, and complete(model, …) is for images"
+            f"{restored.data_record.kind!r}; impute_table fills tables, and complete(model, …) is for images"
         )
     path = os.path.expanduser(str(restored.recipe.config.data.name if source is None else source))
     rows = rows_of(restored, path)

@@ -39,12 +39,12 @@ class Classifier:
     Arguments:
         body: Network (N, C, H, W) → (N, 128), in evaluation mode.
         head: Linear map to logits.
-        facts: Version, data set and checksum, test accuracy in percent, SHA-256 of its weights.
+        details: Version, data set and checksum, test accuracy in percent, SHA-256 of its weights.
     """
 
     body: nn.Module
     head: nn.Module
-    facts: dict[str, Any]
+    details: dict[str, Any]
 
     @torch.no_grad()
     def __call__(self, images: Tensor) -> tuple[Tensor, Tensor]:
@@ -81,14 +81,14 @@ def classifier_for(
     path = _path(data, folder)
     with seeded(torch.Generator().manual_seed(VERSION)):
         network = _network(data.image_shape, data.num_classes).to(device)
-        facts = None if path is None else _read(network, path)
-        if facts is None:
+        details = None if path is None else _read(network, path)
+        if details is None:
             _train(network, data, listener)
-            facts = _facts(network, data)
+            details = _details(network, data)
             if path is not None:
-                _write(network, facts, path)
+                _write(network, details, path)
     network.eval()
-    return Classifier(network[:-1], network[-1], facts)
+    return Classifier(network[:-1], network[-1], details)
 
 
 def _path(data: Dataset, folder: Path | None) -> Path | None:
@@ -134,7 +134,7 @@ def _train(network: nn.Module, data: Dataset, listener: StageListener | None) ->
                     listener("classifier", epoch * batches + i + 1, EPOCHS * batches)
 
 
-def _facts(network: nn.Sequential, data: Dataset) -> dict[str, Any]:
+def _details(network: nn.Sequential, data: Dataset) -> dict[str, Any]:
     network.eval()
     test = data.test.labelled()
     accuracy = None
@@ -153,24 +153,24 @@ def _facts(network: nn.Sequential, data: Dataset) -> dict[str, Any]:
     }
 
 
-def _write(network: nn.Module, facts: dict[str, Any], path: Path) -> None:
-    text = files.dump_json(facts, path, indent=None).decode()
+def _write(network: nn.Module, details: dict[str, Any], path: Path) -> None:
+    text = files.dump_json(details, path, indent=None).decode()
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        files.write(path, pack(network.state_dict(), {"facts": text}))
+        files.write(path, pack(network.state_dict(), {"details": text}))
     except (OSError, RunError):
         return  # the cache cannot be written
 
 
 def _read(network: nn.Module, path: Path) -> dict[str, Any] | None:
-    """Put the weights of a file into a network, and return its facts; None if the file is missing or damaged."""
+    """Put the weights of a file into a network, and return its details; None if the file is missing or damaged."""
     expected = {name: tensor.shape for name, tensor in network.state_dict().items()}
     try:
         tensors, texts = unpack(files.read(path, CLASSIFIER_FILE_LIMIT), path)
-        facts = files.parse_json(texts.get("facts", "").encode(), path)
+        details = files.parse_json(texts.get("details", "").encode(), path)
     except RunError:
         return None
-    if {name: tensor.shape for name, tensor in tensors.items()} != expected or not isinstance(facts, dict):
+    if {name: tensor.shape for name, tensor in tensors.items()} != expected or not isinstance(details, dict):
         return None
     network.load_state_dict(tensors)
-    return facts
+    return details

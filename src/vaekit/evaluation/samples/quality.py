@@ -37,13 +37,13 @@ class Quality:
         values: Every number with its error.
         classes: For each class its share of the samples in percent, and for a conditional model the share of its
             samples that were recognised.
-        facts: Number of samples and real images, and the classifier.
+        details: Number of samples and real images, and the classifier.
         neighbours: Some samples, each followed by its nearest training images: shape (n·(1 + k), C, H, W).
     """
 
     values: list[Value]
     classes: dict[str, dict[str, float]]
-    facts: dict[str, Any]
+    details: dict[str, Any]
     neighbours: Tensor
 
 
@@ -101,9 +101,9 @@ def quality(
         values.append(share_of("recognised as the class asked for", predicted == wanted))
         for i, name in enumerate(data.classes):
             classes[name]["recognised"] = 100 * (predicted[wanted == i] == i).double().mean().item()
-    facts = {"samples": n, "real images": n, "samples are": "means of p(x | z)", "classifier": classifier.facts}
+    details = {"samples": n, "real images": n, "samples are": "means of p(x | z)", "classifier": classifier.details}
     values = [replace(value, depends_on=("classifier",)) for value in values]
-    return Quality(values, classes, facts, neighbours(samples[:10], data.train.x[:]))
+    return Quality(values, classes, details, neighbours(samples[:10], data.train.x[:]))
 
 
 @torch.no_grad()
@@ -307,7 +307,7 @@ def measure_samples(inputs: MeasureInput) -> Findings:
     )
     return Findings(
         judgement.values,
-        details={"samples": judgement.facts, "classes": judgement.classes},
+        details={"samples": judgement.details, "classes": judgement.classes},
         pictures={"neighbours": neighbours_picture(judgement.neighbours)},
     )
 

@@ -22,7 +22,7 @@ import torch
 
 from ...data import Batches
 from ...errors import ConfigError, check_count
-from ...runs.data_facts import DataFacts
+from ...runs.data_record import DataRecord
 from ...runs.environment import SETUP
 from ...runs.restore import RestoredRun, config_of
 from ...store import Run
@@ -157,7 +157,7 @@ def _check_rules(track: Track, run: Run) -> None:
         ConfigError: The run learns from other images, or from other pixel values.
     """
     data = config_of(run).data
-    images = DataFacts.of(run).counts["train"]
+    images = DataRecord.of(run).counts["train"]
     if data.name != "mnist" or images > 55_000:
         raise ConfigError(f"an entry learns from 55,000 images of mnist, this one from {images:,} of {data.name}")
     wanted = "per-epoch" if track.binary else "none"

@@ -127,8 +127,8 @@ def rows_of(
     """
     name = None if name is None else os.fspath(name)
     restored = RestoredRun.of(run)
-    config, facts = restored.recipe.config, restored.facts
-    columns = facts.columns
+    config, record = restored.recipe.config, restored.data_record
+    columns = record.columns
     names: Sequence[str]
     if name is not None and columns is not None and name not in data.DATASET_NAMES:
         _check_whole(name, split)
@@ -137,12 +137,12 @@ def rows_of(
         names = rows.row_names("table")
     elif name is not None and name not in data.DATASET_NAMES and is_path(name):
         _check_whole(name, split)
-        colour = facts.event_shape[0] == 3
-        signals: DataKind | None = "signal" if facts.kind == "signal" else None
-        opened = open_all(name, size=config.data.size, colour=colour, value_kind=facts.value_kind, kind=signals)
+        colour = record.event_shape[0] == 3
+        signals: DataKind | None = "signal" if record.kind == "signal" else None
+        opened = open_all(name, size=config.data.size, colour=colour, value_kind=record.value_kind, kind=signals)
         restored.check_event_shape(name, opened.split.event_shape)
         rows, names, title = restored.numbered(opened.split, opened.classes), opened.split.row_names(), name
-        classes = facts.classes if restored.takes_classes else opened.classes
+        classes = record.classes if restored.takes_classes else opened.classes
     else:
         dataset, split = restored.dataset(name), "test" if split is None else split
         rows = dataset.split(split)
@@ -156,7 +156,7 @@ def rows_of(
             f"row {where} of {title} has no class, and run {restored.run.name} is conditional; bring labels"
         )
     class_names = [classes[label] if label >= 0 else "" for label in labels]
-    return NamedRows(title, rows, names, class_names, restored.binarize, facts.row_word)
+    return NamedRows(title, rows, names, class_names, restored.binarize, record.row_word)
 
 
 def _check_whole(name: str, split: str | None) -> None:

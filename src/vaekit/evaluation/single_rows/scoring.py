@@ -117,7 +117,7 @@ def score_run(
     warnings = (likelihood_kind(model, rows) if likelihood.inside else likelihood).warnings
     warnings = [*weight_warnings, *warnings]
     values["percentile"] = percentiles(values["nll"], usual_nll)
-    columns = restored.facts.columns
+    columns = restored.data_record.columns
     if columns is None:
         return Scores(rows, values, {}, torch.empty(0, len(rows)), warnings)
     scores, test_scores = (

@@ -66,7 +66,7 @@ function firstState(scene, points) {
 
 function fillTexts(scene) {
   $("h1").textContent = scene.name;
-  $("#facts").textContent = scene.facts.join(" · ");
+  $("#description").textContent = scene.description.join(" · ");
   $("#embeds").textContent = scene.embeds ? `This page embeds ${scene.embeds.join("; ")}. It loads nothing.` : "";
   $("#as-class").hidden = !scene.conditional;
   $("#version").textContent = `vaekit ${scene.version}`;

@@ -1,4 +1,4 @@
-"""The facts in environment.json about the data that a run was trained on.
+"""What environment.json records about the data that a run was trained on.
 
 Not for: loading the data (`restore.RestoredRun`), or whether they have changed since (`environment.differences`).
 """
@@ -17,7 +17,7 @@ from ..store import Run
 
 
 @dataclass(frozen=True)
-class DataFacts:
+class DataRecord:
     """The data of a run, without their rows.
 
     Attributes:
@@ -43,11 +43,11 @@ class DataFacts:
     counts: Mapping[str, int]
 
     @classmethod
-    def of(cls, run: Run) -> "DataFacts":
-        """The facts that a run recorded. The first runs have no kind and no values: their data are images of pixels.
+    def of(cls, run: Run) -> "DataRecord":
+        """What a run recorded. The first runs have no kind and no values: their data are images of pixels.
 
         Raises:
-            RunError: environment.json lacks a fact, or is damaged.
+            RunError: environment.json lacks an entry, or is damaged.
         """
         table = run.recorded("data", kind=dict)
         where = run.path / "environment.json"
@@ -78,8 +78,8 @@ class DataFacts:
         )
 
     @classmethod
-    def of_dataset(cls, data: Dataset, value_kind: ValueKind) -> "DataFacts":
-        """The facts to record for a run on a data set.
+    def of_dataset(cls, data: Dataset, value_kind: ValueKind) -> "DataRecord":
+        """What to record for a run on a data set.
 
         Arguments:
             data: The data set.
@@ -109,7 +109,7 @@ class DataFacts:
         return {"event_shape": self.event_shape, "num_classes": self.num_classes, "columns": self.columns}
 
     def to_json(self) -> dict[str, Any]:
-        """The facts as the table `data` of environment.json."""
+        """The record as the table `data` of environment.json."""
         return {
             "name": self.name,
             "checksum": self.checksum,

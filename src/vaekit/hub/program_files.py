@@ -1,4 +1,4 @@
-"""Facts for the next user of a model, as JSON: config.json and preprocessing.json. Ports of models often lack them.
+"""config.json and preprocessing.json: how a model was made, and how a stored row becomes x.
 
 Not for: the text for people (`card`).
 """
@@ -15,7 +15,7 @@ from ..config import Config
 from ..evaluation.latent_space.aggregate import statistics
 from ..evaluation.model_with_data import ModelWithData
 from ..model import LatentVariableModel
-from ..runs.data_facts import DataFacts
+from ..runs.data_record import DataRecord
 from ..store import Run
 
 EXPORT_FORMAT = 1
@@ -31,7 +31,7 @@ def config_json(run: Run, config: Config, exported: ModelWithData) -> dict[str, 
         exported: The run's model and test data, for the statistics of the latents.
     """
     model = exported.model
-    data = DataFacts.of(run)
+    data = DataRecord.of(run)
     return {
         "format": EXPORT_FORMAT,
         "library_name": "vaekit",
@@ -73,17 +73,17 @@ def preprocessing_of(run: Run, config: Config, exported: ModelWithData) -> dict[
         config: The config of the run.
         exported: The run's model and test data, for the type of the stored rows.
     """
-    facts = DataFacts.of(run)
-    shape = list(facts.event_shape)
+    data = DataRecord.of(run)
+    shape = list(data.event_shape)
     steps: list[dict[str, Any]] = []
     if len(shape) == 3:
         if config.data.size is not None:
             steps.append({"do": "crop", "to": "the central square"})
             steps.append({"do": "resize", "to": [config.data.size, config.data.size]})
         steps.append({"do": "channels", "to": {1: "grey", 3: "RGB"}.get(shape[0], shape[0])})
-    if exported.stored_dtype == torch.uint8 and facts.value_kind != "counts":  # as in `data.pixels.to_floats`
+    if exported.stored_dtype == torch.uint8 and data.value_kind != "counts":  # as in `data.pixels.to_floats`
         steps.append({"do": "divide", "by": 255})
-    if facts.columns is not None:
+    if data.columns is not None:
         steps.append({"do": "encode", "how": "columns of config.json: number of the level, or number less origin"})
         steps.append({"do": "fill", "missing": missing(exported.model)})
     if config.data.binarize == "threshold":
