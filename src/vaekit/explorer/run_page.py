@@ -17,10 +17,11 @@ from .. import __version__
 from ..config import flat
 from ..errors import DataError, VAEError
 from ..evaluation.evaluation_file import ALL_TEST_ROWS, Evaluation, evaluation_files
+from ..model.elbo_terms import TITLES, is_neg_elbo, title_of, unit_of
 from ..runs.data_record import DataRecord
 from ..runs.restore import config_of
 from ..store import Run, files
-from ..store.metrics import BOOKKEEPING, TITLES, is_neg_elbo, stored_test, title_of, unit_of
+from ..store.metrics import BOOKKEEPING, stored_test
 from . import charts
 from .page import asset, digest
 

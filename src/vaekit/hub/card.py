@@ -11,10 +11,11 @@ from typing import Any
 from ..config import Config
 from ..evaluation.evaluation_file import Evaluation
 from ..model.dimensions import SILENT_BELOW
+from ..model.elbo_terms import unit_of
 from ..runs.data_record import DataRecord
 from ..store import Run
 from ..store.escape import to_markdown
-from ..store.metrics import ROWS_KEY, unit_of
+from ..store.metrics import ROWS_KEY
 from .interchange import Parity
 
 

@@ -10,6 +10,7 @@
 | `with_prior` | a trained model with another prior |
 | `draw` | one pass of data through a model, as a record |
 | `dimensions` | the rate by latent dimension |
+| `elbo_terms` | the terms of the ELBO in a record of an epoch |
 | `conditions` | contexts, from classes, labels or numbers |
 | `exportable` | encoder and decoder as modules to export |
 | `modes` | evaluation mode for the length of a block |

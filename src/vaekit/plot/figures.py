@@ -17,7 +17,7 @@ from ..data.batch import as_tensor
 from ..errors import DataError
 from ..model import Context, LatentVariableModel
 from ..model.dimensions import SILENT_BELOW
-from ..store.metrics import CLASSIC, logged, title_of, unit_of
+from ..model.elbo_terms import ELBO_TERMS, other_means, title_of, unit_of
 from .space import Carried, carried, principal_plane
 from .text import latent_name, number
 
@@ -55,8 +55,8 @@ def _curves(metrics: Sequence[Mapping[str, Any]], row_word: str) -> "Figure":
     from .canvas import Figure
 
     last = metrics[-1]
-    names = [] if "neg_elbo" not in last and "loss" in last else list(CLASSIC)
-    names += logged(last, classic=False)
+    names = [] if "neg_elbo" not in last and "loss" in last else list(ELBO_TERMS)
+    names += other_means(last)
     columns = min(3, len(names))
     rows = ceil(len(names) / columns)
     figure = Figure(figsize=(11, 3.8 * rows), dpi=150)

@@ -7,8 +7,9 @@ from contextlib import contextmanager
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TaskProgressColumn, TextColumn, TimeRemainingColumn
 
+from ..model.elbo_terms import ELBO_TERMS, is_neg_elbo, other_means
 from ..store.escape import visible
-from ..store.metrics import CLASSIC, ROWS_KEY, is_neg_elbo, logged
+from ..store.metrics import ROWS_KEY
 from ..training import Listener, Record
 from ..training import Progress as Reached
 
@@ -154,11 +155,11 @@ def _first(means: Mapping[str, float]) -> str:
 
 def _means(means: Mapping[str, float], *, brief: bool) -> list[str]:
     """The means of an epoch, a few words each; if brief, without the terms of an ELBO."""
-    words = [f"{name} {value:.2f}" for name, value in logged(means, classic=False).items()]
-    if all(name in means for name in CLASSIC):
+    words = [f"{name} {value:.2f}" for name, value in other_means(means).items()]
+    if all(name in means for name in ELBO_TERMS):
         terms = f" (rate {means['rate']:.1f}, distortion {means['distortion']:.1f})"
         return [f"−ELBO {means['neg_elbo']:.2f}{'' if brief else terms}", *words]
-    return words + [f"{name} {means[name]:.1f}" for name in CLASSIC if name in means]
+    return words + [f"{name} {means[name]:.1f}" for name in ELBO_TERMS if name in means]
 
 
 def packed(pieces: Iterable[str], *, gap: str = "  ", indent: str = "    ") -> str:

@@ -1,7 +1,7 @@
 """Save and restore the state of a training: everything that the next step depends on.
 
 Format 1 has the parts model, ema, optimizer, progress, rng and loader. A loss with weights adds the part loss, and
-each of its opponents a part optimizer-<name>. Logged values with other names than the classic ones add a list of these
+each of its opponents a part optimizer-<name>. A loss that logs anything but the terms of the ELBO adds a list of the
 names.
 
 Not for: files (`store`).
@@ -18,15 +18,15 @@ from torch import Tensor
 from torch.optim import Optimizer
 
 from ..errors import ConfigError, RunError, reason
+from ..model.elbo_terms import ELBO_TERMS
 from ..objectives import Player
 from ..rng import random_state, set_random_state
 from ..store import Checkpoint
-from ..store.metrics import CLASSIC
 from .progress import Progress
 from .step import set_learning_rate
 from .trainer import Trainer
 
-CLASSIC_SUMS = ("loss", *CLASSIC)  # the names of the sums that a checkpoint of format 1 leaves out
+ELBO_SUMS = ("loss", *ELBO_TERMS)  # the names of the sums that a checkpoint of format 1 leaves out
 
 
 def state_of(trainer: Trainer) -> tuple[dict[str, Tensor], dict[str, Any]]:
@@ -45,7 +45,7 @@ def state_of(trainer: Trainer) -> tuple[dict[str, Tensor], dict[str, Any]]:
         "progress": asdict(trainer.progress),
         "python": [python[0], list(python[1]), python[2]],
     }
-    if trainer.meter.names not in ((), CLASSIC_SUMS):
+    if trainer.meter.names not in ((), ELBO_SUMS):
         state["logged"] = list(trainer.meter.names)
     return tensors, state
 
@@ -73,7 +73,7 @@ def restore(trainer: Trainer, checkpoint: Checkpoint) -> None:
         for name, player in optimizers(trainer).items():
             player.optimizer.load_state_dict(player.optimizer.state_dict() | {"state": slots[name]})
         if progress.step:
-            trainer.meter.begin(tuple(map(str, checkpoint.state.get("logged", CLASSIC_SUMS))))
+            trainer.meter.begin(tuple(map(str, checkpoint.state.get("logged", ELBO_SUMS))))
             sums = trainer.meter.sums
             stored = part["progress"]["sums"]
             sums.copy_(like(sums, stored.to(sums) if stored.is_floating_point() else stored, "progress/sums"))
