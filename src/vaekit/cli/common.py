@@ -6,7 +6,7 @@ import sys
 from collections.abc import Sequence
 from copy import copy
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import click
 from click.core import ParameterSource
@@ -193,10 +193,10 @@ def say(message: str) -> None:
         note(f"vae: {message}")
 
 
-def stopped(message: str) -> click.exceptions.Exit:
-    """Say how to continue after Ctrl-C; return the exception to raise."""
+def exit_after_interrupt(message: str) -> NoReturn:
+    """End the command after Ctrl-C: say how to continue, and exit with status 130."""
     say(message)
-    return click.exceptions.Exit(130)
+    raise click.exceptions.Exit(130) from None
 
 
 def relative(path: Path) -> str:

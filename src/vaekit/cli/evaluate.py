@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 import click
 
 from ..errors import ConfigError
-from .common import COUNT, WithFormerName, json_option, print_files, relative, stopped, wants_json
+from .common import COUNT, WithFormerName, exit_after_interrupt, json_option, print_files, relative, wants_json
 from .printing import out
 from .run_options import ChosenRun, run_options
 from .tables import INDENT, print_entry, print_protocol, print_table
@@ -102,7 +102,7 @@ def _evaluation(chosen: ChosenRun, options: "Options", data_name: str | None) ->
             return evaluate_run(chosen.restored, model, options, data_name=data_name, listener=listener)
     except KeyboardInterrupt:
         remedy = f"`vae evaluate {chosen.run.name}` with the same options continues"
-        raise stopped(f"stopped; finished parts are kept, and {remedy}") from None
+        exit_after_interrupt(f"stopped; finished parts are kept, and {remedy}")
 
 
 def _print_result(run: "Run", result: "Evaluation", page: Path, everything: bool) -> None:

@@ -5,7 +5,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from .common import headline, relative, stopped, terms_of, test_of, two_decimals, wants_json
+from .common import exit_after_interrupt, headline, relative, terms_of, test_of, two_decimals, wants_json
 from .printing import out, out_json
 from .tables import INDENT, print_entry
 
@@ -42,7 +42,7 @@ def train_series(
         )
     except KeyboardInterrupt as stop:
         command = shlex.join(["vae", *sys.argv[1:], *([] if name else ["--name", series])])
-        raise stopped(f"{str(stop) or 'stopped'}; `{command}` continues the series") from None
+        exit_after_interrupt(f"{str(stop) or 'stopped'}; `{command}` continues the series")
     tests = [test_of(run) for run in trained]
     over = {term: mean_and_sd([test[term] for test in tests]) for term in terms_of(tests[0])}
     if wants_json():

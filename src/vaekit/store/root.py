@@ -1,13 +1,14 @@
-"""The folder of all runs: list the run folders, claim a name for a new one, remove one.
+"""The folder of all runs: list the run folders, find one, make a new one, remove one.
 
 Not for: the contents of a run folder (`run`).
 """
 
 import os
+from collections.abc import Mapping
 from itertools import chain, count
 from pathlib import Path
 
-from ..errors import RunError
+from ..errors import RunError, unknown
 from . import files
 from .lock import Lock
 
@@ -35,14 +36,61 @@ def is_leftover(path: Path) -> bool:
     return any(os.path.lexists(path / name) for name in _REMAINS)
 
 
-def claim(new: Path, root: Path, base: str, *, numbered: bool) -> Path:
-    """Rename the folder `new` to `base` in `root`; return its path.
+def find_folder(ref: str | Path, root: Path) -> Path:
+    """The folder of a run.
 
     Arguments:
-        new: A whole run folder under a temporary name.
+        ref: The name of a run in `root`, or the path of a folder.
         root: The folder of all runs.
+
+    Raises:
+        RunError: The folder does not exist (the message suggests the nearest name), or a link leads out of `root`.
+    """
+    name = str(ref)
+    path = root / name
+    if (isinstance(ref, str) or not os.path.isdir(name)) and files.COMPONENT.fullmatch(name) and path.is_dir():
+        if path.resolve().parent != root.resolve():
+            raise RunError(f"{path} is a symbolic link that leads out of {root}; give the path of the run itself")
+        return path
+    if os.path.isfile(name):
+        raise RunError(f"{name!r} is a file, not a run; if model.save wrote it, pass vaekit.load({name!r})")
+    if os.path.isdir(name):
+        return Path(name).resolve()
+    names = [path.name for path in run_folders(root)]
+    none = f"{name!r:.120} is neither a run nor a file; {root} has none"
+    raise RunError(unknown("run", name, names) if names else none)
+
+
+def make_folder(root: Path, base: str, contents: Mapping[str, bytes], *, numbered: bool) -> Path:
+    """Make a run folder, whole or not at all; return its path.
+
+    Arguments:
+        root: The folder of all runs; made if missing.
         base: The name.
+        contents: The files in it, by name.
         numbered: Take the first free name of `base`, `base`-2, `base`-3, …
+
+    Raises:
+        RunError: The name is taken, or the folder cannot be written.
+    """
+    new = files.temporary(root / base)
+    with files.file_errors("create a run in", root):
+        root.mkdir(parents=True, exist_ok=True)
+        files.sweep(root)
+        try:
+            (new / "checkpoints").mkdir(parents=True)
+            for name, content in contents.items():
+                files.write_new(new / name, content)
+            files.sync(new)
+            path = _claim(new, root, base, numbered=numbered)
+            files.sync(root)
+        finally:
+            files.remove(new)
+    return path
+
+
+def _claim(new: Path, root: Path, base: str, *, numbered: bool) -> Path:
+    """Rename the folder `new` to `base` in `root`; return its path.
 
     Raises:
         RunError: The name is taken.

@@ -12,13 +12,13 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from ..errors import RunError, unknown
+from ..errors import RunError
 from . import checkpoint, files, journal
 from .bounded import TOML_LIMIT, TomlTable
 from .checkpoint import RUN_FORMAT, Checkpoint, CheckpointKind, Stamp
 from .lock import Lock
 from .old_names import with_current_names
-from .root import claim, run_folders
+from .root import find_folder, make_folder, run_folders
 
 if TYPE_CHECKING:  # see checkpoint.py
     from torch import Tensor
@@ -97,21 +97,9 @@ class Run:
         files.check_new_config(text)
         created = datetime.now(UTC).isoformat()
         entries = {**environment, "format": RUN_FORMAT, "preset": preset, "created": created}
-        new = files.temporary(root / base)
-        with files.file_errors("create a run in", root):
-            root.mkdir(parents=True, exist_ok=True)
-            files.sweep(root)
-            try:
-                (new / "checkpoints").mkdir(parents=True)
-                files.write_new(new / "config.toml", text)
-                files.write_new(new / "environment.json", files.dump_json(entries, "environment.json"))
-                files.write_new(new / "metrics.jsonl", b"")
-                files.sync(new)
-                path = claim(new, root, base, numbered=name is None)
-                files.sync(root)
-            finally:
-                files.remove(new)
-        run = cls(path)
+        environment_json = files.dump_json(entries, "environment.json")
+        contents = {"config.toml": text, "environment.json": environment_json, "metrics.jsonl": b""}
+        run = cls(make_folder(root, base, contents, numbered=name is None))
         run.acquire()
         return run
 
@@ -131,19 +119,7 @@ class Run:
             if runs := list_runs(root):
                 return runs[0]
             raise RunError(f"there is no run in {root}; train one first, or name another folder of runs")
-        name = str(ref)
-        path = root / name
-        if (isinstance(ref, str) or not os.path.isdir(name)) and files.COMPONENT.fullmatch(name) and path.is_dir():
-            if path.resolve().parent != root.resolve():
-                raise RunError(f"{path} is a symbolic link that leads out of {root}; give the path of the run itself")
-            return cls(path)
-        if os.path.isfile(name):
-            raise RunError(f"{name!r} is a file, not a run; if model.save wrote it, pass vaekit.load({name!r})")
-        if os.path.isdir(name):
-            return cls(Path(name).resolve())
-        names = [path.name for path in run_folders(root)]
-        none = f"{name!r:.120} is neither a run nor a file; {root} has none"
-        raise RunError(unknown("run", name, names) if names else none)
+        return cls(find_folder(ref, root))
 
     # -- one writer -------------------------------------------------------------------------------------------------
 

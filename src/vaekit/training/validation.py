@@ -20,7 +20,7 @@ from .step import checked
 def validate(
     model: LatentVariableModel,
     loader: Iterable[Any],
-    objective: Callable[..., Any] = elbo,
+    loss: Callable[..., Any] = elbo,
     *,
     epoch: float = math.inf,
     seed: int = 0,
@@ -32,9 +32,9 @@ def validate(
     Arguments:
         model: The model.
         loader: Batches.
-        objective: A loss, or a function of a draw, such as the objective of the training; it keeps its number of
-            samples. By default the true −ELBO, with one sample per row.
-        epoch: Epoch for the objective's schedules; their end by default.
+        loss: A loss, with its own number of samples; or an objective, a function of a draw, with one sample per row.
+            By default the −ELBO.
+        epoch: Epoch for the schedules of the loss; their end by default.
         seed: Seed of the noise.
         ranks: Processes that share every batch; all of them call this with the same batches.
         lenient: Whether values that are not finite are let through; the loss is then not finite either.
@@ -45,9 +45,9 @@ def validate(
 
     Raises:
         DataError: The loader gave no batch.
-        ConfigError: The objective does not give one number for each row, or logs other names for another batch.
+        ConfigError: The loss does not give one number for each row, or logs other names for another batch.
     """
-    loss = as_loss(objective)
+    loss = as_loss(loss)
     module = module_of(loss)
     modules = [model] if module is None else [model, module]
     names: tuple[str, ...] = ()
