@@ -365,7 +365,7 @@ def test_classes_one_hots_and_a_single_class_mean_the_same():
 
 def test_log_prob_lies_above_the_elbo_and_rises_with_k(model, c):
     x = images()
-    elbo_ = seeded(lambda: elbo(model.draw(x, 500, c)).detach())
+    elbo_ = seeded(lambda: elbo(model.draw(x, c, k=500)).detach())
     few, many = (model.log_prob(x, c, k=k, generator=generator()) for k in (1, 500))
     assert (many > elbo_ - 0.5).all()
     assert many.sum() > few.sum()
@@ -376,7 +376,7 @@ def test_log_prob_lies_above_the_elbo_and_rises_with_k(model, c):
 
 def test_a_class_for_an_unconditional_model_is_refused():
     model, x = UNCONDITIONAL, images()
-    for act in (lambda: model.sample(4, 3), lambda: model.encode(x, 3), lambda: model.draw(x, 1, torch.eye(10)[:4])):
+    for act in (lambda: model.sample(4, 3), lambda: model.encode(x, 3), lambda: model.draw(x, torch.eye(10)[:4])):
         with pytest.raises(DataError, match="this model is unconditional; leave the class out"):
             act()
 

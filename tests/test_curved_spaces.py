@@ -220,7 +220,7 @@ def test_a_walk_goes_the_shortest_way() -> None:
 def test_models_walk_and_refuse_what_needs_flat_latents(preset: str, condition: str) -> None:
     model, space = small(preset, model={"condition": condition}), PARTS[preset][1]
     x, c = torch.rand(6, 1, 8, 8).round(), torch.arange(6) % 3 if condition == "class" else None
-    draw = model.draw(x, 5, c)
+    draw = model.draw(x, c, k=5)
     assert bool(space.check(draw.z).all()) and bool(draw.log_w.isfinite().all())
     (-draw.log_w.mean()).backward()
     assert all(p.grad is not None and bool(p.grad.isfinite().all()) for p in model.parameters())

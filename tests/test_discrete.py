@@ -223,7 +223,7 @@ def test_evaluation_takes_hard_samples_and_agrees_with_the_sum(preset: str) -> N
     exact_elbo = (log_q.exp() * (log_joint - log_q)).sum(0)
     assert ((found["elbo"] - exact_elbo).abs() < 5 * found["noise elbo"].sqrt() + 1e-4).all()
     assert ((found["L_2000"] - evidence).abs() < 0.1).all()
-    drawn = model.draw(x, 4).z
+    drawn = model.draw(x, k=4).z
     assert torch.equal(drawn, drawn.round())
     assert torch.equal(model.encode(x), model.encode(x).round())
 
@@ -292,8 +292,8 @@ def test_disarm_refuses_independent_samples_and_pictures_refuse_what_lies_betwee
     model = made("discrete-vae")
     x = (torch.rand(8, 1, 4, 4) > 0.5).float()
     with pytest.raises(ConfigError, match="pass antithetic=True"):
-        disarm(model.draw(x, 2))
-    assert disarm(model.draw(x, 2, antithetic=True)).shape == (8,)
+        disarm(model.draw(x, k=2))
+    assert disarm(model.draw(x, k=2, antithetic=True)).shape == (8,)
     for draw in (plot.traversals, plot.manifold):
         with pytest.raises(ConfigError, match="nothing lies between"):
             draw(model, x)

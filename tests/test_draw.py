@@ -307,7 +307,7 @@ def test_two_levels_with_the_exact_posterior_give_the_evidence(k: int) -> None:
     model = TwoLevelLinearGaussian()
     x = model.evidence().sample(torch.Size((6,)))
     expected = model.evidence().log_prob(x)
-    draw = model.draw(x, k)
+    draw = model.draw(x, k=k)
     assert len(draw.levels) == 2
     torch.testing.assert_close(draw.log_w, expected.expand(k, -1), rtol=0, atol=1e-10)
     torch.testing.assert_close(model.log_prob(x, k=k), expected, rtol=0, atol=1e-10)
@@ -467,7 +467,7 @@ def test_with_missing_values_the_exact_posterior_gives_the_evidence_of_the_other
     observed = torch.zeros(5, 4, dtype=torch.bool)
     observed[:, known] = True
     x = dense(5, 4, seed=3)
-    draw = model.draw(x.masked_fill(~observed, torch.nan), 3, observed=observed)
+    draw = model.draw(x.masked_fill(~observed, torch.nan), k=3, observed=observed)
     expected = model.log_evidence(x)
     torch.testing.assert_close(draw.log_w, expected.expand(3, 5), rtol=0, atol=1e-10)
     elbo = -draw.distortion - draw.rate("sampled")
@@ -475,7 +475,7 @@ def test_with_missing_values_the_exact_posterior_gives_the_evidence_of_the_other
     elbo.sum().backward()
     assert model.weight.grad.isfinite().all()
     if len(known) < 4:  # a sum over all values, of zeros where nothing is known, is another number
-        wrong = model.draw(x.masked_fill(~observed, 0.0), 3).log_w
+        wrong = model.draw(x.masked_fill(~observed, 0.0), k=3).log_w
         assert (wrong - expected).abs().min() > 1e-3
 
 
@@ -483,9 +483,9 @@ def test_without_a_mask_nothing_is_computed_otherwise_and_a_full_mask_is_none() 
     model = hierarchical()
     x = rows(3)
     torch.manual_seed(0)
-    plain = model.draw(x, 2)
+    plain = model.draw(x, k=2)
     torch.manual_seed(0)
-    full = model.draw(x, 2, observed=torch.ones_like(x, dtype=torch.bool))
+    full = model.draw(x, k=2, observed=torch.ones_like(x, dtype=torch.bool))
     assert plain.observed is None
     assert torch.equal(plain.log_likelihood, plain.likelihood.log_prob(x))
     torch.testing.assert_close(full.log_likelihood, plain.log_likelihood)
@@ -535,7 +535,7 @@ def test_latents_of_any_shape() -> None:
     )
     assert (model.latent_size, model.latent_shape) == (12, (3, 2, 2))
     x = torch.rand(5, 1, 4, 4)
-    draw = model.draw(x, 4)
+    draw = model.draw(x, k=4)
     assert draw.z.shape == (4, 5, 3, 2, 2)
     assert draw.log_w.shape == (4, 5)
     torch.testing.assert_close(draw.rate(), kl_divergence(draw.q, draw.p))
@@ -552,7 +552,7 @@ def test_latents_of_any_shape() -> None:
         (objectives.mmd, {}),
         (objectives.beta_tc, {"dataset_size": 10}),
     ):
-        value = function(model.draw(x, 4), **options)
+        value = function(model.draw(x, k=4), **options)
         assert value.shape == (5,)
         value.sum().backward()
 

@@ -316,7 +316,7 @@ def test_bounds_agree_with_the_models_own_draws(make) -> None:
     c = labels if model.context_size else None
     found = bounds(model, Batch(x, labels=c), samples=(1, 10, 4000))
     with torch.no_grad():
-        draw = model.draw(x, 4000, c)
+        draw = model.draw(x, c, k=4000)
     direct = draw.log_w.double()
     error = (direct.var(0).sum() / 4000 + found.per_row[variance_key("L_1")].sum()).sqrt()
     assert abs(((direct.mean(0) - found.per_row["L_1"]).sum() / error).item()) < 4
@@ -401,8 +401,8 @@ def test_what_does_not_fit_is_refused() -> None:
 
 def test_a_model_without_a_density_is_refused() -> None:
     class Quantized(LinearGaussian):
-        def draw(self, x, k=1, c=None) -> Draw:
-            draw = super().draw(x, k, c)
+        def draw(self, x, c=None, *, k=1) -> Draw:
+            draw = super().draw(x, c, k=k)
             return Draw(draw.x, draw.z, draw.levels, draw.likelihood, {"commitment": torch.zeros(len(x))})
 
     with pytest.raises(ConfigError, match="commitment"):

@@ -133,11 +133,11 @@ def test_the_bound_of_a_model_with_a_fitted_prior_is_that_of_the_composed_model(
     values = {}
     for name, some in (("own", model), ("fitted", with_prior)):
         torch.manual_seed(5)
-        values[name] = some.draw(x, 4).log_w
-    draw = model.draw(x, 1)
-    torch.testing.assert_close(with_prior.draw(x, 1).distortion.shape, draw.distortion.shape)
+        values[name] = some.draw(x, k=4).log_w
+    draw = model.draw(x)
+    torch.testing.assert_close(with_prior.draw(x).distortion.shape, draw.distortion.shape)
     torch.manual_seed(5)
-    z = model.draw(x, 4).z
+    z = model.draw(x, k=4).z
     difference = with_prior.prior().log_prob(z) - model.prior().log_prob(z)
     torch.testing.assert_close(values["fitted"] - values["own"], difference, rtol=1e-4, atol=1e-3)
     assert with_prior.sample(3).shape == (3, 1, 8, 8)

@@ -62,7 +62,7 @@ def test_two_linear_gaussian_levels_are_exact() -> None:
     model = two_levels()
     torch.manual_seed(0)
     x = torch.randn(6, 1, dtype=torch.float64) * 2
-    draw = model.draw(x, 5)
+    draw = model.draw(x, k=5)
     spread = torch.tensor((W * A) ** 2 + (W * S1) ** 2 + S**2, dtype=torch.float64).sqrt()
     evidence = Normal(0 * spread, spread).log_prob(x)[:, 0]
     torch.testing.assert_close(draw.log_w.detach(), evidence.expand(5, -1), rtol=1e-10, atol=1e-10)
@@ -154,7 +154,7 @@ def test_every_weight_learns_and_every_level_has_a_rate(preset: str, condition: 
 
 def test_free_bits_of_a_level_are_by_hand() -> None:
     model = small("ladder-vae", "none")
-    draw = model.draw(torch.rand(6, 1, 8, 8).round(), 3)
+    draw = model.draw(torch.rand(6, 1, 8, 8).round(), k=3)
     rates = [level.kl().mean() for level in draw.levels]
     minimum = (min(rates) + 0.1).item()
     by_hand = -draw.distortion - sum(rate.clamp_min(minimum) for rate in rates)

@@ -175,7 +175,7 @@ def same_after_loading(model: Composed, config: Config, x: Tensor, c: Tensor | N
     other = build(config, event_shape=SHAPE, num_classes=CLASSES)
     other.load_state_dict(load_file(folder / "model.safetensors"))
     n, seed = (len(x), 4)
-    has_density, results = model.draw(x, 1, c).has_density, []
+    has_density, results = model.draw(x, c).has_density, []
     for m in (model.eval(), other.eval()):
         g = torch.Generator().manual_seed(seed)
         results.append(
@@ -202,7 +202,7 @@ def test_posterior_times_prior(posterior: str, prior: str, condition: str, tmp_p
     config = combination(posterior, prior, "bernoulli", objective, condition)
     model = check(config, "bernoulli", refusal(posterior, prior, objective, condition), tmp_path)
     x, c = pixels("bernoulli"), torch.arange(8) % CLASSES if condition == "class" else None
-    if model is not None and model.draw(x, 1, c).has_density:
+    if model is not None and model.draw(x, c).has_density:
         fills_gaps(model, x, c)
 
 

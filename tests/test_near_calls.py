@@ -239,7 +239,7 @@ def test_nan_in_memory_is_missing_for_a_model_that_sees_it(tmp_path: Path) -> No
         filler[3, 0, 5] = value
         observed = ~torch.from_numpy(gap).isnan()
         torch.manual_seed(1)
-        log_w = model.draw(torch.from_numpy(filler), 1, observed=observed).log_w[0, 3].item()
+        log_w = model.draw(torch.from_numpy(filler), observed=observed).log_w[0, 3].item()
         torch.manual_seed(1)
         assert log_w == model.log_prob(x)[3].item()
 

@@ -45,7 +45,7 @@ def test_bounds_equal_the_evidence_with_the_exact_posterior(name: str, k: int) -
     model = LinearGaussian(exact=True)
     x = model.data(7)
     torch.manual_seed(0)
-    value = BOUNDS[name](model.draw(x, max(k, K_OF.get(name, 1))))
+    value = BOUNDS[name](model.draw(x, k=max(k, K_OF.get(name, 1))))
     expected = model.evidence().log_prob(x)
     # The analytic KL with K = 1 leaves the reconstruction term of one sample.
     if name == "elbo":
@@ -71,10 +71,10 @@ def test_bounds_grow_with_k_and_stay_below_the_evidence() -> None:
     runs = 4000
     many = x.expand(runs, -1)
     with torch.no_grad():
-        one = o.elbo(model.draw(many, 1), kl="sampled")
-        five = o.iwae(model.draw(many, 5))
-        fifty = o.iwae(model.draw(many, 50))
-        grouped = o.miwae(model.draw(many, 50), groups=10)
+        one = o.elbo(model.draw(many), kl="sampled")
+        five = o.iwae(model.draw(many, k=5))
+        fifty = o.iwae(model.draw(many, k=50))
+        grouped = o.miwae(model.draw(many, k=50), groups=10)
     for lower, higher in ((one, five), (five, fifty), (fifty, None)):
         mean, variance = lower.mean(), lower.var() / runs
         other, other_variance = (log_p, 0.0) if higher is None else (higher.mean(), higher.var() / runs)
@@ -117,7 +117,7 @@ def test_the_oracle_rejects_a_softmax_over_losses() -> None:
     x = model.data(1).expand(4000, -1)
     torch.manual_seed(0)
     with torch.no_grad():
-        draw = model.draw(x, 50)
+        draw = model.draw(x, k=50)
         wrong, right = softmax_over_losses(draw), o.iwae(draw)
     assert abs(z_score(right - wrong, 0.0)) > 20
 
@@ -128,7 +128,7 @@ def gradients(model: LinearGaussian, objective: object, x: Tensor, k: int) -> di
     names = {"posterior": ("gain", "offset", "tril"), "generative": ("weight", "bias")}
     for row in x:
         model.zero_grad()
-        objective(model.draw(row[None], k)).sum().backward()  # type: ignore[operator]
+        objective(model.draw(row[None], k=k)).sum().backward()  # type: ignore[operator]
         for side, members in names.items():
             found[side].append(torch.cat([getattr(model, member).grad.flatten() for member in members]))
     return {side: torch.stack(rows) for side, rows in found.items()}
@@ -195,7 +195,7 @@ def test_dreg_has_less_variance_for_the_posterior() -> None:
 def test_dreg_and_piwae_keep_the_value_of_iwae() -> None:
     model = LinearGaussian(exact=False)
     torch.manual_seed(0)
-    draw = model.draw(model.data(5), 8)
+    draw = model.draw(model.data(5), k=8)
     expected = o.iwae(draw)
     torch.testing.assert_close(o.iwae(draw, gradient="dreg"), expected)
     torch.testing.assert_close(o.piwae(draw, groups=4), expected)
@@ -394,7 +394,7 @@ def test_every_objective_trains_a_composed_model(name: str) -> None:
     x, optimizer = torch.randn(16, 6) * 2, torch.optim.Adam(model.parameters(), 0.01)
     values = []
     for _ in range(40):
-        value = objective(model.draw(x, 5)).mean()
+        value = objective(model.draw(x, k=5)).mean()
         optimizer.zero_grad()
         (-value).backward()
         assert all(p.grad is not None and p.grad.isfinite().all() for p in model.parameters())

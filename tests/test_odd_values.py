@@ -410,10 +410,21 @@ def test_loading_what_does_not_exist_says_so(tmp_path: Any, monkeypatch: pytest.
         vaekit.load("model.safetensors")
 
 
-def test_log_prob_takes_its_samples_by_name() -> None:
-    model = vaekit.build("vae", event_shape=(1, 8, 8), latent_size=2)
-    with pytest.raises(ConfigError, match=r"by name: log_prob\(x, k=50\)"):
-        model.log_prob(torch.rand(3, 1, 8, 8), 50)
+@pytest.mark.parametrize("method", ["draw", "log_prob"])
+def test_samples_are_passed_by_name_and_the_context_comes_second(method: str) -> None:
+    x = torch.rand(3, 1, 8, 8)
+    plain = vaekit.build("vae", event_shape=(1, 8, 8), latent_size=2)
+    with pytest.raises(ConfigError, match=rf"{method} takes the number of samples by name: {method}\(x, k=50\)"):
+        getattr(plain, method)(x, 50)
+    with pytest.raises(DataError, match="unconditional"):
+        getattr(plain, method)(x, torch.tensor([0, 1, 2]))
+    use = getattr(vaekit.build("cvae", event_shape=(1, 8, 8), num_classes=3, latent_size=2), method)
+    values = []
+    for call in (lambda: use(x, [0, 1, 2]), lambda: use(x, c=torch.eye(3)), lambda: use(x, torch.eye(3), k=1)):
+        torch.manual_seed(0)
+        result = call()
+        values.append(result if method == "log_prob" else result.log_w)
+    assert torch.equal(values[0], values[1]) and torch.equal(values[0], values[2])
 
 
 def test_the_line_of_an_epoch_without_an_elbo_has_the_terms_that_there_are() -> None:
@@ -462,7 +473,7 @@ def test_a_batch_for_a_model_in_double_is_in_double() -> None:
     model = vaekit.build("cvae", event_shape=(1, 8, 8), num_classes=3, latent_size=2).double()
     batch = model.to_model(Batch(torch.rand(6, 1, 8, 8), labels=torch.arange(6) % 3))
     assert batch.c is not None and batch.c.dtype == batch.x.dtype == torch.float64
-    assert bool(model.draw(batch.x, 2, batch.c).log_w.isfinite().all())
+    assert bool(model.draw(batch.x, batch.c, k=2).log_w.isfinite().all())
 
 
 def test_a_word_is_not_an_array() -> None:

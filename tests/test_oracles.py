@@ -33,7 +33,7 @@ def z_score(samples, expected):
 def test_every_importance_weight_is_the_evidence(exact):
     x = exact.data(4)
     torch.manual_seed(0)
-    draw = exact.draw(x, 7)
+    draw = exact.draw(x, k=7)
     torch.testing.assert_close(draw.log_w, exact.evidence().log_prob(x).expand(7, 4), **EXACT)
     torch.testing.assert_close(elbo(draw, kl="sampled"), exact.evidence().log_prob(x), **EXACT)
 
@@ -57,7 +57,7 @@ def test_elbo_falls_short_of_the_evidence_by_the_kl_to_the_posterior(exact, wron
 def test_sampled_elbo_is_unbiased(wrong, kl):
     x = wrong.data(4)
     torch.manual_seed(1)
-    draw = wrong.draw(x, 20_000)
+    draw = wrong.draw(x, k=20_000)
     # Each sample's own ELBO; they average to elbo(draw).
     samples = draw.log_likelihood - draw.rate(kl) if kl == "analytic" else draw.log_w
     torch.testing.assert_close(samples.mean(0), elbo(draw, kl=kl), **EXACT)
@@ -67,13 +67,13 @@ def test_sampled_elbo_is_unbiased(wrong, kl):
 def test_sampled_elbo_is_not_the_evidence(wrong):
     x = wrong.data(4)
     torch.manual_seed(1)
-    assert z_score(wrong.draw(x, 20_000).log_w, wrong.evidence().log_prob(x)).abs().min() > 5
+    assert z_score(wrong.draw(x, k=20_000).log_w, wrong.evidence().log_prob(x)).abs().min() > 5
 
 
 def test_importance_weights_average_to_the_evidence(wrong):
     x = wrong.data(4)
     torch.manual_seed(2)
-    weights = (wrong.draw(x, 20_000).log_w - wrong.evidence().log_prob(x)).exp()
+    weights = (wrong.draw(x, k=20_000).log_w - wrong.evidence().log_prob(x)).exp()
     assert z_score(weights, 1.0).abs().max() < 5
 
 

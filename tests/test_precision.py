@@ -124,7 +124,7 @@ def test_a_users_autocast_reaches_no_density(likelihood: str, dtype: torch.dtype
     with torch.autocast("cpu", dtype):
         p = it.likelihood(z)
         found = Draw(x, z, (), p).log_likelihood
-        draw = it.draw(x, 3)
+        draw = it.draw(x, k=3)
         values = (draw.z, draw.log_w, draw.rate(), draw.levels[0].log_q, draw.levels[0].log_p)
     assert all(value.dtype == torch.float32 for value in (found, *values))
     if likelihood == "bernoulli":  # which tolerates rounded logits
@@ -152,7 +152,7 @@ def test_a_users_autocast_reaches_no_density_of_latents(posterior: str) -> None:
     it = model(posterior=kind, prior={"name": PRIORS.get(posterior, "maf")})
     x = images(4)
     with torch.autocast("cpu", torch.bfloat16):
-        draw = it.draw(x, 2)
+        draw = it.draw(x, k=2)
         inside = (draw.log_w, draw.rate("sampled"))
     levels = tuple(Level(level.z, level.q, level.p) for level in draw.levels)  # which have computed nothing yet
     outside = Draw(x, draw.z, levels, draw.likelihood, {}, draw.q, draw.p)
@@ -166,10 +166,10 @@ def test_a_users_autocast_reaches_no_density_of_the_assignments_models(of: Any) 
     it = of(64)
     x, c = images(8), torch.arange(8) if of is CVAE else None
     torch.manual_seed(1)
-    exact = it.draw(x, 1, c)
+    exact = it.draw(x, c)
     torch.manual_seed(1)
     with torch.autocast("cpu", torch.bfloat16):
-        draw = it.draw(x, 1, c)
+        draw = it.draw(x, c)
         elbo, rate = draw.log_w.mean(), draw.rate()
     assert elbo.dtype == rate.dtype == torch.float32
     assert elbo.item() == pytest.approx(exact.log_w.mean().item(), abs=0.1)

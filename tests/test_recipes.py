@@ -89,11 +89,11 @@ def test_pairs_are_mirror_images_and_estimate_the_same() -> None:
     torch.manual_seed(0)
     x = rows(20)
     model = build("vae", event_shape=(1, 4, 4), x=x, **PCA)
-    z = model.draw(x, 4, antithetic=True).z
+    z = model.draw(x, k=4, antithetic=True).z
     torch.testing.assert_close(z[:2] + z[2:], 2 * model.posterior(x).mean.expand(2, -1, -1))
     with torch.no_grad():
-        pairs = torch.stack([model.draw(x, 2, antithetic=True).log_w.mean() for _ in range(400)])
-        others = torch.stack([model.draw(x, 2).log_w.mean() for _ in range(400)])
+        pairs = torch.stack([model.draw(x, k=2, antithetic=True).log_w.mean() for _ in range(400)])
+        others = torch.stack([model.draw(x, k=2).log_w.mean() for _ in range(400)])
     score = (pairs.mean() - others.mean()) / (pairs.var() / 400 + others.var() / 400).sqrt()
     assert abs(score) < 5
 
@@ -104,7 +104,7 @@ def test_pairs_are_mirror_images_and_estimate_the_same() -> None:
 def test_what_has_no_mirror_image_is_refused(posterior: str, samples: int, message: str) -> None:
     model = build("standard-vae", event_shape=(1, 4, 4), posterior={"name": posterior}, model={"latent_size": 2})
     with pytest.raises(ConfigError, match=message):
-        model.draw(rows(3), samples, antithetic=True)
+        model.draw(rows(3), k=samples, antithetic=True)
 
 
 # -- schedule-free AdamW ----------------------------------------------------------------------------------------------

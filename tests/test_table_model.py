@@ -268,14 +268,14 @@ def test_bounds_and_scores_are_the_evidence_for_any_mask(exact: Composed, rows: 
     expected = evidence(exact, rows)
     observed = ~rows.isnan()
     batch = Batch(rows.masked_fill(~observed, 0), observed=observed)
-    draw = exact.draw(batch.x, 8, observed=observed)
+    draw = exact.draw(batch.x, k=8, observed=observed)
     for value in (elbo(draw, kl="sampled"), iwae(draw)):
         torch.testing.assert_close(value.double(), expected, rtol=0, atol=2e-4)
     torch.testing.assert_close(
         bounds(exact, batch, samples=(1, 10)).per_row["L_10"].double(), expected, rtol=0, atol=2e-4
     )
     torch.testing.assert_close(exact.log_prob(rows, k=3).double(), expected, rtol=0, atol=2e-4)  # NaN is missing
-    wrong = iwae(exact.draw(batch.x, 8))  # negative control: zeros for values
+    wrong = iwae(exact.draw(batch.x, k=8))  # negative control: zeros for values
     assert (wrong - expected).abs()[2:].max() > 1
 
 

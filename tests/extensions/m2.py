@@ -32,7 +32,7 @@ class M2(nn.Module):
         assert batch.labels is not None
         known = batch.labels >= 0
         log_q = self.classifier(batch.x).log_softmax(-1)  # (B, C)
-        bounds = [elbo(model.draw(batch.x, 1, self.context(batch, y))) for y in range(self.num_classes)]
+        bounds = [elbo(model.draw(batch.x, self.context(batch, y))) for y in range(self.num_classes)]
         bound = torch.stack(bounds, -1) - math.log(self.num_classes)  # (B, C)
         index = batch.labels.clamp_min(0).unsqueeze(-1)
         supervised = bound.gather(-1, index).squeeze(-1)

@@ -66,14 +66,14 @@ def test_bounds_with_the_exact_posterior_are_the_evidence_of_what_is_observed(ob
     values = x.masked_fill(~observed, hidden)  # what is not observed must not matter
     split = Split(values, torch.zeros(ROWS).long(), observed, c=observed.double())
     (batch,) = (model.to_model(batch) for batch in Batches(split, batch_size=ROWS))
-    draw = model.draw(batch.x, 5, batch.c, observed=batch.observed)
+    draw = model.draw(batch.x, batch.c, k=5, observed=batch.observed)
     for objective in (partial(elbo, kl="sampled"), iwae):
         torch.testing.assert_close(objective(draw), expected, rtol=0, atol=1e-10)
     torch.testing.assert_close(elbo(quadrature(model, batch)), expected, rtol=0, atol=1e-10)
     found = bounds(model, batch, samples=(1, 10)).per_row
     for name in ("L_1", "L_10"):
         torch.testing.assert_close(found[name], expected, rtol=0, atol=1e-10)
-    wrong = iwae(model.draw(batch.x, 5, batch.c))  # negative control: as if everything were observed
+    wrong = iwae(model.draw(batch.x, batch.c, k=5))  # negative control: as if everything were observed
     assert (wrong - expected)[~observed.all(1)].abs().min() > 1e-3
 
 

@@ -238,7 +238,7 @@ class Trial:
             self._likelihood(part.likelihood(z, self.c), z)
         if not self.findings:
             with self.reporting("draw(x)"):
-                part.draw(self.x, TRIAL_SAMPLES, self.c)
+                part.draw(self.x, self.c, k=TRIAL_SAMPLES)
 
     # -- findings ------------------------------------------------------------------------------------------------------
 

@@ -12,7 +12,6 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, Self
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.distributions import Distribution
@@ -117,9 +116,9 @@ class LatentVariableModel(ModelInputs, ABC):
     def draw(
         self,
         x: Tensor,
-        k: int = 1,
         c: Context = None,
         *,
+        k: int = 1,
         observed: Tensor | None = None,
         antithetic: bool = False,
     ) -> Draw:
@@ -127,19 +126,19 @@ class LatentVariableModel(ModelInputs, ABC):
 
         Arguments:
             x: Data, shape (B, *event).
-            k: Importance samples for each row.
             c: Context, shape (B, C), or classes, shape (B,).
+            k: Importance samples for each row.
             observed: Booleans of x's shape, true for known values; None where all are known. The posterior sees the
                 others as 0, or as NaN if it `sees_missing`; the likelihood leaves them out.
             antithetic: Draw pairs μ ± σε, or bits from u and 1 − u: the errors of a pair cancel in part. k must be
                 even, and the posterior normal or Bernoulli.
 
         Raises:
-            ConfigError: k is not a whole number of at least 1, or the prior's latents have another shape than the
-                posterior's.
+            ConfigError: k is not a whole number of at least 1, or was passed in the place of c; or the prior's latents
+                have another shape than the posterior's.
             DataError: The rows, the context or the mask do not fit the model.
         """
-        _check_samples(k)
+        self._check_samples("draw", c, k)
         x, observed = self._known(x, observed)
         c = self.context(c, len(x))
         q = self.posterior(self.seen(x, observed), c)
@@ -242,19 +241,22 @@ class LatentVariableModel(ModelInputs, ABC):
 
         Reference: Burda, Grosse and Salakhutdinov 2015, arXiv:1509.00519, eq. 8.
         """
-        _check_samples(k)
-        if isinstance(c, int) and not self.context_size:
-            raise ConfigError(f"log_prob takes the number of samples by name: log_prob(x, k={c})")
+        self._check_samples("log_prob", c, k)
         x, observed = self._known(x, observed)
         self.check_values(x, observed)
         if observed is None and self.sees_missing and bool(x.isnan().any()):
             observed = ~x.isnan()
         with seeded(generator):
-            draw = self.draw(x, k, c, observed=observed)
+            draw = self.draw(x, c, k=k, observed=observed)
         if not len(x):
             return x.new_zeros(0)  # torch has no densities of 0 rows
         log_w = draw.log_w
         return log_w.logsumexp(0) - math.log(k)
+
+    def _check_samples(self, method: str, c: Context, k: int) -> None:
+        if isinstance(c, int) and not self.context_size:
+            raise ConfigError(f"{method} takes the number of samples by name: {method}(x, k={c})")
+        check_count("k", k)
 
     @property
     def posterior_module(self) -> nn.Module | None:
@@ -286,12 +288,3 @@ def check_model(model: object) -> None:
             f"the model must be a LatentVariableModel, got {type(model).__name__}; make one of your networks by "
             "Composed(posterior, prior, likelihood), or a whole one by build('vae', event_shape=…)"
         )
-
-
-def _check_samples(k: Any) -> None:
-    if np.ndim(k):
-        raise ConfigError(
-            f"k, the number of samples, must be a whole number, got {type(k).__name__} {tuple(np.shape(k))}; pass "
-            "classes or a context by name: draw(x, c=c)"
-        )
-    check_count("k", k)

@@ -55,7 +55,7 @@ class Composed(LatentVariableModel):
 
     def forward(self, x: Tensor, c: Context = None, *, k: int = 1) -> Draw:
         """A draw, which a loss reads: `model(x)` is a draw, `elbo(model(x))` its ELBO."""
-        return self.draw(x, k, c)
+        return self.draw(x, c, k=k)
 
     def check_values(self, x: Tensor, observed: Tensor | None = None) -> None:
         """Refuse numbers that the likelihood has no density for.

@@ -313,7 +313,7 @@ def draw_of(model: LatentVariableModel, batch: Batch, samples: int = 1, antithet
     options: dict[str, Any] = {"antithetic": True} if antithetic else {}
     if batch.observed is not None:
         options["observed"] = batch.observed
-    return model.draw(batch.x, samples, batch.c, **options)
+    return model.draw(batch.x, batch.c, k=samples, **options)
 
 
 def need_plain(draw: Draw) -> None:

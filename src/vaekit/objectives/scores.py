@@ -45,7 +45,7 @@ def disarm(draw: Draw, *, beta: float = 1.0, kl: KL = "auto") -> Tensor:
     """ELBO of Bernoulli latents: the gradient compares two samples, of u and of 1 − u.
 
     Arguments:
-        draw: K samples for each of B rows, K even, drawn in pairs: `model.draw(x, K, antithetic=True)`.
+        draw: K samples for each of B rows, K even, drawn in pairs: `model.draw(x, k=K, antithetic=True)`.
         beta: Weight of the KL; with a schedule from 0 to 1 it is the KL warm-up.
         kl: See `elbo`.
 

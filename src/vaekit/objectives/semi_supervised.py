@@ -113,7 +113,7 @@ class M2(nn.Module, Loss):
         x = batch.x.repeat(classes, *[1] * (batch.x.ndim - 1))
         observed = None if batch.observed is None else batch.observed.repeat(classes, *[1] * (batch.x.ndim - 1))
         c = one_hot(torch.arange(classes, device=x.device).repeat_interleave(n), classes)
-        draw = model.draw(x, 1, c, observed=observed)
+        draw = model.draw(x, c, observed=observed)
         need_plain(draw)
         rate, distortion = (term.unflatten(0, (classes, n)).T for term in (draw.rate(), draw.distortion))
         return rate, distortion
