@@ -228,6 +228,16 @@ def test_the_film_of_epochs_has_every_epoch(tmp_path):
     assert len(plot.epochs(Folder).frames) <= 60
 
 
+def test_the_film_of_epochs_is_in_order_beyond_999_epochs(tmp_path):
+    class Folder:
+        name, path = "some", tmp_path
+
+    (tmp_path / "samples").mkdir()
+    for epoch, grey in ((998, 0.2), (999, 0.4), (1000, 0.6)):
+        plot.save(torch.full((1, 1, 30, 30), grey), tmp_path / "samples" / f"epoch-{epoch:03d}.png")
+    assert [frame.pixels[9, 9] for frame in plot.epochs(Folder).frames] == [51, 102, 153]
+
+
 # Latents
 
 
@@ -303,7 +313,7 @@ def test_a_map_of_a_conditional_model_keeps_the_class_of_the_image_or_takes_anot
     x, labels = images_of(model, 9), torch.arange(9) % 3
     z = plot.manifold(model, x, labels, image=5, side=3).images
     assert ((z - 200).abs() < 50).all()
-    assert (plot.manifold(model, x, labels, image=5, c=0, side=3).images.abs() < 50).all()
+    assert (plot.manifold(model, x, labels, image=5, drawn_c=0, side=3).images.abs() < 50).all()
     assert ((plot.traversals(model, x, labels, image=4).images - 100).abs() < 50).all()
 
 
@@ -354,6 +364,7 @@ def test_classes_have_their_names_and_samples_their_columns():
         model, images_of(model, 4), torch.tensor([0, 2, -1, 2]), c=torch.tensor([0, 2, 1, 2]), names=names
     )
     assert [c.get_label() for c in figure.axes[0].collections] == ["unknown", "cat", "owl"]
+    assert figure.axes[0].get_title("left").startswith("Where 4 images lie")
 
 
 # Figures and the user's settings

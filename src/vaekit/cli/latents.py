@@ -48,7 +48,7 @@ def latent_map(
     batch = drawing.spread_test_images(model, MAPPED, first=image)
     c = None if label is None else drawing.classes(model, label, 1)
     pair = None if latents is None else _numbers(model, latents)
-    drawing.save(plot.manifold(model, batch.x, batch.c, latents=pair, c=c, side=side), path)
+    drawing.save(plot.manifold(model, batch.x, batch.c, latents=pair, drawn_c=c, side=side), path)
 
 
 @click.command(short_help="Change one latent after another.")
@@ -77,7 +77,7 @@ def traverse(drawing: Drawing, count: int | None, steps: int, image: int, label:
     model, _ = drawing.model()
     batch = drawing.spread_test_images(model, MAPPED, first=image)
     c = None if label is None else drawing.classes(model, label, 1)
-    drawing.save(plot.traversals(model, batch.x, batch.c, c=c, steps=steps, latents=count), path)
+    drawing.save(plot.traversals(model, batch.x, batch.c, drawn_c=c, steps=steps, latents=count), path)
 
 
 @click.command(short_help="Show where the test images lie in latent space.")

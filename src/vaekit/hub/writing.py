@@ -124,7 +124,7 @@ def _pictures(new: Path, exported: ModelWithData) -> list[str]:
     model = exported.model
     plot.save(plot.samples(model, generator=torch.Generator().manual_seed(0)), new / "samples.png")
     rows = evenly_spread(len(exported), program_files.EXAMPLES)
-    plot.save(plot.reconstructions(model, exported.x[rows], exported.labels[rows]), new / "reconstructions.png")
+    plot.save(plot.reconstructions(model, exported.x[rows], exported.context(rows)), new / "reconstructions.png")
     return ["samples.png", "reconstructions.png"]
 
 

@@ -123,11 +123,11 @@ def interpolation(
 
     ways = between_latents(z, steps, path, space=support_in(prior), log_prob=log_prob)
     images = decoded(model, ways.flatten(0, 1), contexts_along(steps))
-    labels: dict[str, Any] = {"rows": names}
+    headings: dict[str, Any] = {"rows": names}
     if between is not None:
         first, second = names if len(names) == 2 else ("", "")
-        labels = {"heads": (first, *[""] * (steps - 2), second)}
-    return Picture(images, columns=steps, **labels)
+        headings = {"heads": (first, *[""] * (steps - 2), second)}
+    return Picture(images, columns=steps, **headings)
 
 
 def refuse_discrete(model: LatentVariableModel, c: Tensor | None = None) -> None:
@@ -167,7 +167,7 @@ def decoded(model: LatentVariableModel, z: Tensor, c: Tensor | None = None) -> T
 def reconstructions(
     model: LatentVariableModel,
     images: Tensor,
-    labels: Tensor | None = None,
+    c: Context = None,
     *,
     columns: int = 16,
 ) -> Picture:
@@ -179,7 +179,7 @@ def reconstructions(
     Arguments:
         model: The model.
         images: Shape (N, C, H, W), or vectors (N, D) and other rows; N at least 1.
-        labels: Classes, shape (N,), or context, shape (N, C); needed by a conditional model, not used by any other.
+        c: Classes, shape (N,), or context, shape (N, C); needed by a conditional model, not used by any other.
         columns: The most images in a row.
 
     Returns:
@@ -187,13 +187,13 @@ def reconstructions(
 
     Raises:
         ConfigError: Columns is below 1.
-        DataError: There is no image, or the images or the labels do not fit the model.
+        DataError: There is no image, or the images or the context do not fit the model.
     """
     check_count("columns", columns)
     x = model.checked(images)
     if not len(x):
         raise DataError("there are 0 images to reconstruct")
-    x_hat = model.reconstruct(x, labels if model.context_size else None)
+    x_hat = model.reconstruct(x, c if model.context_size else None)
     x = x.to(x_hat)
     pairs = torch.stack((x, x_hat), 1)
     if x.ndim != 4 or x.shape[1] not in (1, 3):

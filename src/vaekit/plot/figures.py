@@ -101,7 +101,7 @@ def latents(
 
     Arguments:
         model: The model.
-        images: Shape (N, C, H, W).
+        images: Shape (N, C, H, W), or other rows (N, *event).
         labels: Classes, shape (N,), −1 where unknown; without them all points have one colour.
         c: Context of a conditional model; the labels by default.
         names: Names of the classes; their numbers by default.
@@ -118,10 +118,10 @@ def latents(
     from .canvas import defaults
 
     with defaults():
-        return _scatter(z, None if labels is None else labels.cpu(), names)
+        return _scatter(z, None if labels is None else labels.cpu(), names, "images" if images.ndim == 4 else "rows")
 
 
-def _scatter(z: Tensor, labels: Tensor | None, names: Sequence[str]) -> "Figure":
+def _scatter(z: Tensor, labels: Tensor | None, names: Sequence[str], row_words: str) -> "Figure":
     from .canvas import Figure, colormaps
 
     kinds = torch.zeros(len(z), dtype=torch.long) if labels is None else labels
@@ -136,7 +136,7 @@ def _scatter(z: Tensor, labels: Tensor | None, names: Sequence[str]) -> "Figure"
         name = "unknown" if label < 0 else str(names[label]) if label < len(names) else str(label)
         axes.scatter(x, y, s=10, alpha=0.65, linewidths=0, color=colour, label=name)
     axes.set(xlabel=axis_names[0], ylabel=axis_names[1])
-    axes.set_title(f"Where {len(z):,} images lie: their posterior means", loc="left")
+    axes.set_title(f"Where {len(z):,} {row_words} lie: their posterior means", loc="left")
     axes.grid(alpha=0.25)
     axes.set_axisbelow(True)
     axes.spines[["top", "right"]].set_visible(False)
@@ -166,7 +166,7 @@ def _plane(z: Tensor, labels: Tensor) -> tuple[Tensor, tuple[str, str]]:
 
 
 def kl_per_latent(
-    model: LatentVariableModel, images: Tensor, labels: Tensor | None = None, *, per_latent: Carried | None = None
+    model: LatentVariableModel, images: Tensor, c: Context = None, *, per_latent: Carried | None = None
 ) -> "Figure":
     """A bar for each latent, the one that carries most first: its KL, averaged over the images.
 
@@ -176,10 +176,10 @@ def kl_per_latent(
     Arguments:
         model: The model.
         images: Shape (N, *image).
-        labels: Classes or context, for a conditional model.
+        c: Classes or context of the images, for a conditional model.
         per_latent: The result of `carried`, if it is known already.
     """
-    per_latent = per_latent or carried(model, images, labels)
+    per_latent = per_latent or carried(model, images, c)
 
     from .canvas import defaults
 

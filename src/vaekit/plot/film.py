@@ -135,7 +135,8 @@ def epochs(run: "Run") -> Film:
 
     if isinstance(run, (str, os.PathLike)):
         raise ConfigError(f"a film of epochs takes a run: plot.epochs(vaekit.Run.open({os.fspath(run)!r}))")
-    paths = sorted((run.path / "samples").glob("epoch-*.png"))
+    pictures = (run.path / "samples").glob("epoch-*.png")
+    paths = sorted(pictures, key=lambda path: (len(path.name), path.name))  # epoch-1000 comes after epoch-999
     if not paths:
         raise ConfigError(f"run {run.name} has drawn no pictures of its epochs, samples/epoch-*.png")
     indices = np.unique(np.linspace(0, len(paths) - 1, MOST_FRAMES).round().astype(int))

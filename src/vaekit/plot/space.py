@@ -70,7 +70,7 @@ class Carried:
 
 
 @torch.no_grad()
-def carried(model: LatentVariableModel, images: Tensor, labels: Tensor | None = None) -> Carried:
+def carried(model: LatentVariableModel, images: Tensor, c: Context = None) -> Carried:
     """How much each latent carries: its KL; where KL does not split by latent, its information about the image.
 
     The information is I(x; zⱼ) = E log q(zⱼ | x) − log q(zⱼ), where q(zⱼ) is the mixture over these images. If the
@@ -79,9 +79,9 @@ def carried(model: LatentVariableModel, images: Tensor, labels: Tensor | None = 
     Arguments:
         model: The model.
         images: Shape (N, *image).
-        labels: Classes or context, for a conditional model.
+        c: Classes or context of the images, for a conditional model.
     """
-    q, p = _both(model, images, labels)
+    q, p = _both(model, images, c)
     with seeded(torch.Generator().manual_seed(0)):
         z = draw_samples(q, 1)
     kl = None if penalties_of(q) else kl_by_dimension(z, q, p)
@@ -93,12 +93,12 @@ def carried(model: LatentVariableModel, images: Tensor, labels: Tensor | None = 
     return Carried(q.mean.flatten(1).double().var(0).cpu(), "variance of the posterior mean", "")
 
 
-def _both(model: LatentVariableModel, images: Tensor, labels: Tensor | None) -> tuple[Distribution, Distribution]:
+def _both(model: LatentVariableModel, images: Tensor, c: Context) -> tuple[Distribution, Distribution]:
     x = model.checked(images)
     if not len(x):
         raise DataError("what latents carry is a mean over images, and there are 0 images")
-    c = model.context(labels if model.context_size else None, len(x))
-    return model.posterior(x, c), model.prior(c)
+    context = model.context(c if model.context_size else None, len(x))
+    return model.posterior(x, context), model.prior(context)
 
 
 def _information(z: Tensor, mean: Tensor, scale: Tensor) -> Tensor:
@@ -115,10 +115,10 @@ def _information(z: Tensor, mean: Tensor, scale: Tensor) -> Tensor:
 def traversals(
     model: LatentVariableModel,
     images: Tensor,
-    labels: Tensor | None = None,
+    c: Context = None,
     *,
     image: int = 0,
-    c: Context = None,
+    drawn_c: Context = None,
     per_latent: Carried | None = None,
     steps: int = 11,
     latents: int | None = None,
@@ -131,9 +131,9 @@ def traversals(
     Arguments:
         model: The model.
         images: Shape (N, C, H, W), at least 2: they give the latents' ranges and KL.
-        labels: Classes or context, for a conditional model.
+        c: Classes or context of the images, for a conditional model.
         image: Index of an image; the other latents keep its posterior mean.
-        c: Class for a conditional model; the image's own by default.
+        drawn_c: Class or context to draw, for a conditional model; that of the one image by default.
         per_latent: The result of `carried`, if it is known already.
         steps: Images in a row.
         latents: Number of rows; by default the most that the height of the picture allows.
@@ -146,9 +146,9 @@ def traversals(
     if latents is not None:
         check_count("latents", latents)
     images = as_tensor(images, "images")
-    base, means, context = _base(model, images, labels, image)
-    context = context if c is None else model.context(c, 1)
-    per_latent = per_latent or carried(model, images, labels)
+    base, means, context = _base(model, images, c, image)
+    context = context if drawn_c is None else model.context(drawn_c, 1)
+    per_latent = per_latent or carried(model, images, c)
     rows = per_latent.order[: latents or max(4, min(16, TALLEST // images.shape[-2]))]
     t = torch.linspace(-REACH, REACH, steps).to(base)
     z = base.repeat(len(rows), steps, 1)
@@ -166,11 +166,11 @@ def traversals(
 def manifold(
     model: LatentVariableModel,
     images: Tensor,
-    labels: Tensor | None = None,
+    c: Context = None,
     *,
     latents: Sequence[int] | None = None,
     image: int = 0,
-    c: Context = None,
+    drawn_c: Context = None,
     per_latent: Carried | None = None,
     side: int | None = None,
 ) -> Picture:
@@ -181,11 +181,11 @@ def manifold(
     Arguments:
         model: The model.
         images: Shape (N, C, H, W), at least 2: they give the region and the KL.
-        labels: Classes or context, for a conditional model.
+        c: Classes or context of the images, for a conditional model.
         latents: Indices of two latents, from 0; by default the two that carry most. The first is drawn from left to
             right, the second from bottom to top.
         image: Index of an image; the other latents keep its posterior mean.
-        c: Class for a conditional model; the image's own by default.
+        drawn_c: Class or context to draw, for a conditional model; that of the one image by default.
         per_latent: The result of `carried`, if it is known already.
         side: Images in a row and in a column; by default 30 for a model with two latents, else 15, or fewer if they are
             large.
@@ -197,8 +197,8 @@ def manifold(
     Reference: Kingma and Welling 2013, arXiv:1312.6114, figure 4; there the values are quantiles of the prior.
     """
     images = as_tensor(images, "images")
-    base, means, context = _base(model, images, labels, image)
-    context = context if c is None else model.context(c, 1)
+    base, means, context = _base(model, images, c, image)
+    context = context if drawn_c is None else model.context(drawn_c, 1)
     size = base.shape[1]
     if side is None:
         side = max(8, min(30 if size <= 2 else 15, LONG_SIDE // max(images.shape[-2:])))
@@ -208,7 +208,7 @@ def manifold(
         if len(shown) != 2 or len(set(shown)) != 2 or not all(is_whole(i) and 0 <= i < size for i in shown):
             raise ConfigError(f"a map needs two different latents of 0 to {size - 1}, got {latents}")
     elif size > 2:
-        per_latent = per_latent or carried(model, images, labels)
+        per_latent = per_latent or carried(model, images, c)
         shown = sorted(per_latent.order[:2])
     else:
         shown = list(range(size))
@@ -218,7 +218,7 @@ def manifold(
     z = base.repeat(len(grid), 1)
     z[:, shown] = grid.flip(1) if len(axes) == 2 else grid
     names = [latent_name(index) for index in shown]
-    held = ["the other latents"] * (size > 2) + ["the class"] * (context is not None and c is None)
+    held = ["the other latents"] * (size > 2) + ["the class"] * (context is not None and drawn_c is None)
     title = f"A map of {' and '.join(names)}"
     title += f", {' and '.join(held)} as in one image" if held else ""
     title += _grey_where(model, context)
@@ -235,21 +235,21 @@ def _ticks(values: Tensor, name: str) -> list[str]:
 
 
 def _base(
-    model: LatentVariableModel, images: Tensor, labels: Tensor | None, image: int
+    model: LatentVariableModel, images: Tensor, c: Context, image: int
 ) -> tuple[Tensor, Tensor, Tensor | None]:
     """Latents of one image, shape (1, Z), and of all images, (N, Z); context of the one image, (1, C)."""
     if images.ndim != 4 or len(images) < 2:
         raise DataError(f"a picture of latents needs at least 2 images (N, C, H, W), got {tuple(images.shape)}")
     if not is_whole(image) or not 0 <= image < len(images):
         raise DataError(f"there is no image number {image}; they are numbered 0 to {len(images) - 1}")
-    c = model.context(labels if model.context_size else None, len(images))
-    refuse_discrete(model, None if c is None else c[:1])
-    if isinstance(support_in(model.prior(c)), UnitSphere):
+    context = model.context(c if model.context_size else None, len(images))
+    refuse_discrete(model, None if context is None else context[:1])
+    if isinstance(support_in(model.prior(context)), UnitSphere):
         raise ConfigError(
             "no latent of a direction on the unit sphere can change alone; draw a walk between two of them"
         )
-    means = model.encode(images, c).flatten(1)
-    return means[image : image + 1], means, None if c is None else c[image : image + 1]
+    means = model.encode(images, context).flatten(1)
+    return means[image : image + 1], means, None if context is None else context[image : image + 1]
 
 
 def _decode(model: LatentVariableModel, z: Tensor, c: Tensor | None) -> Tensor:
