@@ -234,9 +234,7 @@ def _ticks(values: Tensor, name: str) -> list[str]:
     return [f"{name} = {texts[0]}", *texts[1:]]
 
 
-def _base(
-    model: LatentVariableModel, images: Tensor, c: Context, image: int
-) -> tuple[Tensor, Tensor, Tensor | None]:
+def _base(model: LatentVariableModel, images: Tensor, c: Context, image: int) -> tuple[Tensor, Tensor, Tensor | None]:
     """Latents of one image, shape (1, Z), and of all images, (N, Z); context of the one image, (1, C)."""
     if images.ndim != 4 or len(images) < 2:
         raise DataError(f"a picture of latents needs at least 2 images (N, C, H, W), got {tuple(images.shape)}")
