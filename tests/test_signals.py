@@ -136,7 +136,7 @@ def test_the_encoder_sees_a_gap_as_the_mean_of_its_channel(here: Path) -> None:
     outcomes = []
     for filler in (0.0, 123.0, math.nan):  # a gap is a gap, whatever lies in it
         x = values[[row]].masked_fill(~mask[[row]], filler)
-        x = model.seen(x, mask[[row]])
+        x = model.posterior_input(Batch(x, observed=mask[[row]]))
         outcomes.append(model.encode(x))
     assert torch.equal(outcomes[0], outcomes[1]) and torch.equal(outcomes[0], outcomes[2])
     draw = model.draw(Batch(values[[row]], observed=mask[[row]]).x, observed=mask[[row]])

@@ -500,7 +500,7 @@ def test_every_preset_of_tables_lowers_its_loss(name: str, condition: str) -> No
     assert values[-1] < values[0] - 0.5
     torch.testing.assert_close(
         model.encode(x.masked_fill(~observed, NAN), batch.c),
-        model.posterior(model.seen(x.masked_fill(~observed, 0), observed), batch.c).mean,
+        model.posterior_of(batch).mean,
     )
 
 

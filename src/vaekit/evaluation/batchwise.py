@@ -78,11 +78,6 @@ def batch(model: LatentVariableModel, rows: Batch, index: int, size: int = BATCH
     return Batch(model.checked(part.zero_filled, observed), c=context_of(model, part), observed=observed)
 
 
-def posterior(model: LatentVariableModel, rows: Batch) -> Distribution:
-    """q(z | x, c) of rows as the model takes them."""
-    return model.posterior(model.seen(rows.x, rows.observed), rows.c)
-
-
 def log_likelihood(model: LatentVariableModel, z: Tensor, rows: Batch) -> Tensor:
     """Log p(x | z, c) of the observed values, shape (K, B), for z of shape (K, B, *latent)."""
     p = model.likelihood(z, rows.c)

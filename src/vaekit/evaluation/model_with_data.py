@@ -160,9 +160,9 @@ class ModelWithData:
         observed = None if self.observed is None else self.observed[rows]
         return Batch(self.x[rows], observed=observed, labels=self.labels[rows])
 
-    def seen(self, rows: slice | Tensor) -> Tensor:
+    def posterior_input(self, rows: slice | Tensor) -> Tensor:
         """The values of these rows as the posterior takes them: gaps are NaN if the model sees gaps, else 0."""
-        return self.model.seen(self.x[rows], None if self.observed is None else self.observed[rows])
+        return self.model.posterior_input(self.batch(rows))
 
     def context(self, rows: slice | Tensor) -> Tensor | None:
         """The context of these rows, shape (B, C), or None for an unconditional model."""

@@ -75,7 +75,7 @@ def _fill(new: Path, restored: RestoredRun, exported: ModelWithData, *, onnx: bo
     parity: dict[str, interchange.Parity] = {}
     rows = slice(0, interchange.PARITY_ROWS)
     if len(exported) and (onnx or torch_export):
-        x, c = exported.seen(rows), exported.context(rows)
+        x, c = exported.posterior_input(rows), exported.context(rows)
         if onnx:
             parity |= interchange.to_onnx(exported.model, x, c, new)
         if torch_export:
@@ -109,7 +109,7 @@ def _weights(model: LatentVariableModel, restored: RestoredRun, config_sha256: s
 @torch.no_grad()
 def _examples(new: Path, exported: ModelWithData) -> None:
     rows = evenly_spread(len(exported), program_files.EXAMPLES)
-    x, c, model = exported.seen(rows), exported.context(rows), exported.model
+    x, c, model = exported.posterior_input(rows), exported.context(rows), exported.model
     if not len(x):
         return
     z = centre(model.posterior(model.as_rows(x), c))  # a model that does not see missing values has 0 there

@@ -16,6 +16,7 @@ import torch
 from torch import Tensor, nn
 from torch.distributions import Distribution
 
+from ..data import Batch
 from ..data.batch import as_tensor, check_observed
 from ..distributions import centre, draw_rows, draw_samples, full_precision, mean_of, penalties_of
 from ..errors import ConfigError, DataError, check_count
@@ -141,8 +142,7 @@ class LatentVariableModel(ModelInputs, ABC):
         self._check_samples("draw", c, k)
         x, observed = self._known(x, observed)
         c = self.context(c, len(x))
-        q = self.posterior(self.seen(x, observed), c)
-        p = self.prior(c)
+        q, p = self.posterior_of(Batch(x, c=c, observed=observed)), self.prior(c)
         with full_precision(x):
             z = antithetic_pairs(q, k) if antithetic else draw_samples(q, k)
         penalties = penalties_of(q)
@@ -158,9 +158,15 @@ class LatentVariableModel(ModelInputs, ABC):
         check_observed(observed, x)
         return x.masked_fill(~observed, 0), observed
 
-    def seen(self, x: Tensor, observed: Tensor | None) -> Tensor:
-        """The posterior's input: x, with unobserved values as 0, or as NaN if the model `sees_missing`."""
-        return x.masked_fill(~observed, math.nan) if self.sees_missing and observed is not None else x
+    def posterior_of(self, batch: Batch) -> Distribution:
+        """q(z | x, c) of the rows of a batch from `to_model`, whose missing values may be any numbers."""
+        return self.posterior(self.posterior_input(batch), batch.c)
+
+    def posterior_input(self, batch: Batch) -> Tensor:
+        """The x that the posterior takes: missing values are 0, or NaN if the model `sees_missing`."""
+        if batch.observed is None or not self.sees_missing:
+            return batch.zero_filled
+        return batch.x.masked_fill(~batch.observed, math.nan)
 
     @torch.no_grad()
     def encode(self, x: Tensor, c: Context = None, *, observed: Tensor | None = None) -> Tensor:
@@ -173,7 +179,7 @@ class LatentVariableModel(ModelInputs, ABC):
         """
         x, observed = self._known(x, observed)
         self.check_values(x, observed)
-        return centre(self.posterior(self.seen(x, observed), self.context(c, len(x))))
+        return centre(self.posterior_of(Batch(x, c=self.context(c, len(x)), observed=observed)))
 
     @torch.no_grad()
     def decode(self, z: Tensor, c: Context = None) -> Tensor:

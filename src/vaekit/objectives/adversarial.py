@@ -69,9 +69,8 @@ class Adversarial(nn.Module, Loss):
     @torch.no_grad()
     def _latents(self, model: LatentVariableModel, batch: Batch) -> Tensor:
         """A sample of q(z | x, c) for each row, without decoding it."""
-        x = model.seen(batch.zero_filled, batch.observed)
-        with full_precision(x):
-            return draw_rows(model.posterior(x, batch.c), len(x))
+        with full_precision(batch.x):
+            return draw_rows(model.posterior_of(batch), len(batch))
 
     def discriminate(self, model: LatentVariableModel, batch: Batch, epoch: float) -> Terms:
         """The loss of the discriminator: the cross-entropy of its guesses, log 2 while it knows nothing."""

@@ -163,7 +163,7 @@ def _signals(inputs: PanelInput) -> Any:
 
 def _signal_reconstructions(inputs: PanelInput) -> Any:
     batch = inputs.as_seen(inputs.data.test.thinned(SIGNALS))
-    x_hat = inputs.model.reconstruct(inputs.model.seen(batch.x, batch.observed), batch.c)
+    x_hat = inputs.model.reconstruct(batch.x, batch.c, observed=batch.observed)
     return plot.signals(_with_gaps(batch), x_hat, names=("test signal", "reconstruction"))
 
 

@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ...data import Batch
 from ...data.dataset import evenly_spread
 from ...distributions import centre
 from ...errors import VAEError
@@ -31,7 +32,7 @@ def encodings(shown: ModelWithData) -> dict[str, Tensor]:
         x, c = shown.x[rows].to(model.device), shown.context(rows)
         observed = None if shown.observed is None else shown.observed[rows].to(model.device)
         with seeded(torch.Generator().manual_seed(start)):
-            q = model.posterior(model.seen(x, observed), c)
+            q = model.posterior_of(Batch(x, c=c, observed=observed))
             part = {"sample": q.sample().flatten(1)}
         with suppress(NotImplementedError, AttributeError):
             part["sd"] = q.stddev.flatten(1)

@@ -27,7 +27,7 @@ def code_usage(model: LatentVariableModel, rows: Batch, *, listener: StageListen
         return []
 
     def compute(index: int) -> dict[str, Tensor]:
-        q = batchwise.posterior(model, batchwise.batch(model, rows, index))
+        q = model.posterior_of(batchwise.batch(model, rows, index))
         return {"codes": posterior.index_of(q.mean).flatten(1)}
 
     with batchwise.estimating(model):

@@ -177,7 +177,7 @@ def disentanglement_of(
     batch = Batch(rows, labels=factors[:, 0])
 
     def compute(index: int) -> dict[str, Tensor]:
-        return {"means": batchwise.posterior(model, batchwise.batch(model, batch, index)).mean.flatten(1)}
+        return {"means": model.posterior_of(batchwise.batch(model, batch, index)).mean.flatten(1)}
 
     with batchwise.estimating(model):
         z = batchwise.over_batches("factors", len(batch), compute, listener=listener)["means"]

@@ -168,7 +168,7 @@ def _latents(model: LatentVariableModel, split: Split, binarize: str) -> tuple[T
             split, batch_size=batchwise.BATCH_ROWS, binarize=repeatable(binarize), value_kind=model.value_kind
         ):
             batch = model.to_model(item)
-            q = model.posterior(model.seen(batch.x, batch.observed), batch.c)
+            q = model.posterior_of(batch)
             if not drawn and codes_posterior_of(model) is None:
                 _refuse(q)
             drawn.append(q.sample())

@@ -148,7 +148,7 @@ def latent_statistics(
 
 
 def _encoded(model: LatentVariableModel, rows: Batch) -> dict[str, Tensor]:
-    q, p = batchwise.posterior(model, rows), model.prior(rows.c)
+    q, p = model.posterior_of(rows), model.prior(rows.c)
     z = draw_samples(q, 1)
     log_p = p.log_prob(z).expand(1, len(rows))[0]
     tensors = {"means": q.mean.flatten(1), "z": z[0], "log_q": q.log_prob(z)[0], "log_p": log_p}
@@ -173,7 +173,7 @@ def _aggregate(
     batches = -(-len(rows) // batchwise.BATCH_ROWS)
     for index in range(batches):
         batch = batchwise.batch(model, rows, index)
-        q = batchwise.posterior(model, batch)
+        q = model.posterior_of(batch)
         row_groups = groups[index * batchwise.BATCH_ROWS : index * batchwise.BATCH_ROWS + len(batch)].to(z.device)
         for start in range(0, len(z), at_once):
             part = slice(start, start + at_once)

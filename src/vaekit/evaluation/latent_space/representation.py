@@ -52,8 +52,7 @@ def _classes(inputs: MeasureInput, posteriors: LatentStatistics) -> Findings:
     if inputs.split.c is None:
         rows = evenly_spread(len(inputs.rows), PICTURED_ROWS)
         shown = batchwise.batch(inputs.model, inputs.rows.rows(rows), 0, PICTURED_ROWS)
-        x = inputs.model.seen(shown.x, shown.observed)
-        pictures = {"latents": plot.latents(inputs.model, x, labels[rows])}
+        pictures = {"latents": plot.latents(inputs.model, inputs.model.posterior_input(shown), labels[rows])}
     return Findings(values, [warning] if inputs.model.context_size else [], pictures=pictures)
 
 
@@ -63,7 +62,7 @@ def _means(inputs: MeasureInput, split: Split) -> Tensor:
 
     def compute(index: int) -> dict[str, Tensor]:
         batch = batchwise.batch(inputs.model, rows, index)
-        return {"means": batchwise.posterior(inputs.model, batch).mean.flatten(1)}
+        return {"means": inputs.model.posterior_of(batch).mean.flatten(1)}
 
     with batchwise.estimating(inputs.model):
         return batchwise.over_batches("training rows", len(rows), compute, listener=inputs.listener)["means"]

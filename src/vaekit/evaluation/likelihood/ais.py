@@ -248,7 +248,7 @@ class _Chains:
         self.x = rows.x
         self.how = how
         self.parts = batchwise.slices(model, rows, how.chains, memory, gradient=True)
-        self.q = batchwise.posterior(model, rows) if how.start == "posterior" else None
+        self.q = model.posterior_of(rows) if how.start == "posterior" else None
         self.base = self.q or model.prior(rows.c)
         self.betas = _schedule(how.temperatures)
         self.dtype = batchwise.to_float64(rows.x).dtype

@@ -214,7 +214,7 @@ def batch_bounds(
     """
     decoder = _Decoder(model, batch, memory, precision, batchwise.generator(seed, "rounding", index))
     with seeded(batchwise.generator(seed, "bounds", index)):
-        return _estimates(decoder, batchwise.posterior(model, batch), samples)
+        return _estimates(decoder, model.posterior_of(batch), samples)
 
 
 def _estimates(decoder: "_Decoder", q: Distribution, numbers: tuple[int, ...]) -> dict[str, Tensor]:

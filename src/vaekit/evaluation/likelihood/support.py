@@ -84,7 +84,7 @@ def likelihood_kind_of(model: LatentVariableModel, batches: Iterable[Batch]) -> 
     with batchwise.estimating(model), seeded(torch.Generator().manual_seed(0)):
         for batch in batches:
             x = batch.x
-            p = model.likelihood(batchwise.posterior(model, batch).sample(torch.Size((1,))), batch.c)
+            p = model.likelihood(model.posterior_of(batch).sample(torch.Size((1,))), batch.c)
             support = support_of(p)
             if support is None:
                 return LikelihoodKind(discrete=False, inside=True)  # a distribution that states no support is trusted
@@ -108,7 +108,7 @@ def refuse_annealing(model: LatentVariableModel, rows: Batch) -> None:
     """
     row = batchwise.batch(model, rows, 0, 1)
     with seeded(torch.Generator().manual_seed(0)):
-        for name, p in (("posterior", batchwise.posterior(model, row)), ("prior", model.prior(row.c))):
+        for name, p in (("posterior", model.posterior_of(row)), ("prior", model.prior(row.c))):
             for factor in _factors(p):
                 _refuse_support(name, factor)
     if len(model.latent_shape) != 1:

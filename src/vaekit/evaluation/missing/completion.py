@@ -89,7 +89,7 @@ def completions(model: LatentVariableModel, batch: Batch, n: int, *, steps: int 
     c = None if batch.c is None else batch.c.repeat(n, 1)
     known = x.masked_fill(~observed, 0)
     with estimating(model), seeded(generator_of(seed)):
-        q = model.posterior(model.seen(known, observed), c)
+        q = model.posterior_of(Batch(known, c=c, observed=observed))
         if isinstance(q, PointMass | CertainCodes):
             raise ConfigError("the encoder of this model gives a single latent, so there is only one completion")
         z = draw_samples(q, 1)[0]

@@ -23,7 +23,7 @@ from ...errors import DataError, check_count
 from ...model import Draw, LatentVariableModel
 from ...model.draw import levels_of
 from ...rng import generator_of, seeded
-from ..batchwise import DECODED_SAMPLES, estimating, posterior, slices
+from ..batchwise import DECODED_SAMPLES, estimating, slices
 
 SLICE_MEMORY = 1 << 28  # bytes that a slice of rows may take
 ENCODED_AT_A_TIME = 4096  # rows to encode
@@ -141,7 +141,7 @@ def filled_rows(
 
 
 def _weighted_rows(model: LatentVariableModel, rows: Batch, samples: int, seed: int) -> WeightedLatents:
-    q = posterior(model, rows)
+    q = model.posterior_of(rows)
     p = model.prior(rows.c)
     with seeded(generator_of(seed)):
         z = with_common_noise(q, samples)
@@ -181,7 +181,7 @@ def posterior_mean(model: LatentVariableModel, batch: Batch) -> Tensor:
         return torch.zeros(0, *model.latent_shape)
     with estimating(model):
         rows = [batch.rows(slice(i, i + ENCODED_AT_A_TIME)) for i in range(0, len(batch), ENCODED_AT_A_TIME)]
-        return torch.cat([posterior(model, part).mean for part in rows])
+        return torch.cat([model.posterior_of(part).mean for part in rows])
 
 
 def _prepared(model: LatentVariableModel, batch: Batch) -> Batch:

@@ -185,7 +185,7 @@ def encode_rows(model: LatentVariableModel, rows: NamedRows, *, listener: StageL
     total = -(-len(rows) // SERVED_AT_A_TIME)
     with batchwise.estimating(model):
         for batch in rows.batches(model):
-            q = batchwise.posterior(model, batchwise.batch(model, batch, 0, len(batch)))
+            q = model.posterior_of(batchwise.batch(model, batch, 0, len(batch)))
             parts.append(centre(q).cpu())
             if listener is not None:
                 listener("encoding", len(parts), total)
@@ -229,4 +229,4 @@ def seen_batch(run: RestoredRun, model: LatentVariableModel, rows: Split) -> Bat
     """
     served = run.as_batch(rows)
     batch = batchwise.batch(model, served, 0, len(served))
-    return replace(batch, x=model.seen(batch.x, batch.observed), labels=served.labels)
+    return replace(batch, x=model.posterior_input(batch), labels=served.labels)
