@@ -14,7 +14,7 @@ from vaekit.data import Batch
 from vaekit.errors import ConfigError, DataError
 from vaekit.evaluation.likelihood import bounds as module
 from vaekit.evaluation.likelihood.bounds import bounds, up_to
-from vaekit.evaluation.likelihood.weights import NestedBounds, pareto_shape
+from vaekit.evaluation.likelihood.weights import Mean, NestedBounds, pareto_shape
 from vaekit.evaluation.values import Value, mean_over_rows, variance_key
 
 EXACT = {"rtol": 0, "atol": 1e-10}
@@ -182,6 +182,34 @@ def test_groups_are_taken_exactly_however_the_samples_come(k: int) -> None:
         torch.testing.assert_close(nested.variance_of_mean, expected.var(0) / len(groups))
     weights = groups[-1].softmax(0)
     torch.testing.assert_close(nested.effective_sample_size, 1 / weights.square().sum(0))
+
+
+@pytest.mark.parametrize("order", [(0, 1), (1, 0)])
+def test_a_mean_with_an_infinite_sample_is_infinite_in_any_order(order: tuple[int, int]) -> None:
+    samples = torch.tensor([[-math.inf, math.nan, 1.0], [0.0, 0.0, 4.0]], dtype=torch.float64)
+    mean = Mean()
+    for index in order:
+        mean.add(samples[index : index + 1])
+    assert mean.mean[0] == -math.inf
+    assert mean.variance_of_mean[0] == math.inf
+    assert mean.mean[1].isnan()
+    assert (mean.mean[2], mean.variance_of_mean[2]) == (2.5, 2.25)
+
+
+def test_an_impossible_row_has_minus_infinity_and_a_warning_and_leaves_the_others_alone() -> None:
+    model = build("standard-vae", event_shape=(3,), likelihood={"name": "normal"}).eval()
+    x = torch.randn(5, 3, generator=torch.Generator().manual_seed(0))
+    usual = bounds(model, x, samples=(1, 10, 100))
+    x[-1, 1] = 9.97e36
+    estimates = bounds(model, x, samples=(1, 10, 100))
+    for name in ("elbo", "L_1", "L_10", "L_100"):
+        assert estimates.per_row[name][-1] == -math.inf, name
+        assert not estimates.per_row[variance_key(name)].isnan().any(), name
+    assert estimates.per_row["ess"][-1] == 0
+    torch.testing.assert_close(estimates.tightest[:-1], usual.tightest[:-1])
+    assert all(math.isfinite(value.value) for value in estimates.values if value.name.startswith(("pareto", "eff")))
+    assert any("1 row has no density under the model" in sentence for sentence in estimates.warnings)
+    assert not any("no density" in sentence for sentence in usual.warnings)
 
 
 def test_each_image_is_encoded_once_and_decoded_as_often_as_was_asked() -> None:

@@ -12,7 +12,9 @@ from torch.distributions import MultivariateNormal
 from oracles import LinearGaussian
 from vaekit import config
 from vaekit.data import Batch
+from vaekit.errors import DataError
 from vaekit.evaluation.missing.completion import completions
+from vaekit.evaluation.missing.conditional import rows_given, value_scores
 from vaekit.evaluation.missing.imputation import WeightedLatents, weighted_latents
 from vaekit.runs import job, lifecycle
 
@@ -94,6 +96,21 @@ def test_the_evidence_is_that_of_the_observed_values(model: LinearGaussian, batc
         assert (found[row] - exact).abs() < 5 / ess[row].sqrt()  # the relative error of a mean of weights
     wrong = torch.cat([part.log_prob for part in all_of(model, Batch(batch.x.nan_to_num(0.0)))])  # all observed
     assert (wrong - found)[1:].abs().min() > 0.1
+
+
+@torch.no_grad()
+def test_values_that_no_latent_can_have_are_refused_with_the_value(model: LinearGaussian, batch: Batch) -> None:
+    given = batch.x[0].clone()
+    given[2] = -1e200
+    impossible = Batch(torch.stack((batch.x[0], given)))
+    (part,) = all_of(model, impossible, 10)
+    assert part.log_prob[1] == -torch.inf
+    for call in (part.best, part.mean, lambda: part.sample(1), lambda: rows_given(model, 3, given, given.isfinite())):
+        with pytest.raises(DataError, match=r"gives these values a density: .*-1e\+200"):
+            call()
+    scores = value_scores(model, iter((impossible,)), samples=10)
+    assert scores[1].isinf().tolist() == [False, False, True, False, False]
+    assert scores[0].isfinite().all()
 
 
 @torch.no_grad()

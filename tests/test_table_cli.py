@@ -100,6 +100,7 @@ def test_new_rows_have_the_types_of_the_table(here: Path, command: Any, monkeypa
         command("sample", "a", "--where", "sex=female", "--where", "sex=male")
     )
     assert "column 'age' cannot be 'old'" in one_line(command("sample", "a", "--where", "age=old"))
+    assert "gives these values a density" in one_line(command("sample", "a", "--where", "height=1e25"))
 
 
 def test_a_table_that_cannot_be_written_is_refused_before_any_work(here: Path, command: Any) -> None:

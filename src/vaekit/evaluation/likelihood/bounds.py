@@ -37,7 +37,7 @@ class Bounds:
     Arguments:
         samples: Every K, the number of samples of a bound, ascending.
         per_row: Tensors (N,), float64, nats: "elbo", "rate", "distortion" and for each K "L_K"; "ess", the effective
-            sample size of the greatest K; "pareto_k" of its weights, NaN where K is too small; under
+            sample size of the greatest K; "pareto_k" of its weights, NaN where K is too small or they are all 0; under
             `variance_key(name)` the Monte Carlo variance of a number, infinite where it is unknown; and "rounding",
             the root mean square error of log p(x | z) before its correction, 0 for float32.
     """
@@ -79,16 +79,16 @@ class Bounds:
             likelihood=True,
         )
         values += [nll, mean_over_rows("effective sample size", per_row["ess"], "samples", depends_on=settings)]
-        tails = per_row["pareto_k"]
-        if bool(tails.isfinite().any()):
+        tails = per_row["pareto_k"][~per_row["pareto_k"].isnan()]
+        if len(tails):
             values.append(Value("pareto k, median", tails.median().item(), None, "", depends_on=settings))
             values.append(Value("pareto k, largest", tails.max().item(), None, "", depends_on=settings))
         return values
 
     @property
     def warnings(self) -> list[str]:
-        """Warnings: the weights of more than 5 % of the rows are unreliable, or bfloat16 is too coarse."""
-        warnings = []
+        """Warnings: rows have no density, many weights are unreliable (5 % of the rows), or bfloat16 is too coarse."""
+        warnings = density_warnings(self.tightest)
         rounding = self.per_row["rounding"].square().mean().sqrt().item()
         if rounding > COARSE:
             warnings.append(
@@ -104,6 +104,14 @@ class Bounds:
             f"for {share:.0%} of the rows a few of the {k} importance weights outweigh the rest (Pareto k > "
             f"{self.threshold:.2g}): L_{k} is a bound, but no estimate of log p(x); try more samples, or annealing",
         ]
+
+
+def density_warnings(log_p: Tensor) -> list[str]:
+    """A sentence if some rows, whose log p(x) is given, shape (N,), have no density under the model."""
+    count = int((log_p == -math.inf).sum())
+    if not count:
+        return []
+    return [f"{count} row{'s have' if count > 1 else ' has'} no density under the model; look for values far off"]
 
 
 def up_to(samples: int) -> tuple[int, ...]:

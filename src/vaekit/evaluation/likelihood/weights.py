@@ -17,7 +17,7 @@ FLAT = 1e-3  # a tail that rises by less than this share of its largest weight i
 
 
 class Mean:
-    """Mean over samples and the variance of that mean, for each row."""
+    """Mean over samples and the variance of that mean, for each row; −∞ if a sample is −∞."""
 
     def __init__(self) -> None:
         self.count = 0
@@ -28,7 +28,8 @@ class Mean:
     def add(self, values: Tensor) -> None:
         """Take in samples, shape (s, B)."""
         if not self.count:
-            self.origin = values[:1].mean(0)  # squares of numbers near 1e4 would cancel
+            first = values[:1].mean(0)  # squares of numbers near 1e4 would cancel
+            self.origin = first.where(first.isfinite(), 0.0)
         self.count += len(values)
         self.total = self.total + (values - self.origin).sum(0)
         self.squares = self.squares + (values - self.origin).square().sum(0)
@@ -40,11 +41,12 @@ class Mean:
 
     @property
     def variance_of_mean(self) -> Tensor:
-        """The variance of the mean, shape (B,); infinite for one sample."""
+        """The variance of the mean, shape (B,); infinite for one sample, and where the mean is."""
         if self.count < 2:
             return torch.full_like(self.total, math.inf)
         squared_deviations = self.squares - self.total.square() / self.count
-        return squared_deviations.clamp_min(0) / (self.count - 1) / self.count
+        variance = squared_deviations.clamp_min(0) / (self.count - 1) / self.count
+        return variance.masked_fill(self.total.isinf(), math.inf)
 
 
 class NestedBounds:
@@ -101,9 +103,9 @@ class NestedBounds:
 
     @property
     def effective_sample_size(self) -> Tensor:
-        """(Σ w)² / Σ w² of the last group, shape (B,), between 1 and k."""
+        """(Σ w)² / Σ w² of the last group, shape (B,), between 1 and k; 0 where all weights are 0."""
         assert self.last is not None
-        return (2 * self.last[0] - self.last[1]).exp()
+        return (2 * self.last[0] - self.last[1]).exp().masked_fill(self.last[0] == -math.inf, 0)
 
     @property
     def variance_of_mean(self) -> Tensor:
@@ -118,7 +120,7 @@ class NestedBounds:
             return torch.full_like(self.mean, math.inf)
         count = len(self.last_blocks)
         sizes = [len(range(block, self.k, count)) for block in range(count)]
-        return jackknife(self.last_blocks, sizes)
+        return jackknife(self.last_blocks, sizes).masked_fill(self.mean.isinf(), math.inf)
 
 
 def _block_sums(log_w: Tensor, start: int, count: int) -> Tensor:
@@ -169,7 +171,7 @@ class Tail:
 
     @property
     def shape(self) -> Tensor:
-        """k̂, shape (B,): NaN where there are too few weights to tell, 0 where they are all equal."""
+        """k̂, shape (B,): NaN where too few weights are above 0 to tell, 0 where they are all equal."""
         self._sort()
         top = self.seen[0]
         if self.size < FEW_IN_TAIL:

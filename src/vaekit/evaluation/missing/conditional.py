@@ -22,7 +22,7 @@ from ...rng import generator_of, seeded
 from ...runs.restore import RestoredRun
 from ...store import Run
 from ..batchwise import estimating
-from .imputation import weighted_latents
+from .imputation import normalized_weights, weighted_latents
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -109,7 +109,7 @@ def rows_where(
     Raises:
         ConfigError: n is below 1, a column or a level does not exist, a column cannot have the value, or the model is
             conditional.
-        DataError: The columns are not those of the model.
+        DataError: The columns are not those of the model, or none of the latents gives the values a density.
     """
     if model.event_shape != (len(columns),):
         raise DataError(f"the model takes rows of shape {model.event_shape}, but there are {len(columns)} columns")
@@ -166,13 +166,14 @@ def rows_given(
 
     Raises:
         ConfigError: n is below 1, or the model is conditional.
+        DataError: None of the latents gives the values a density.
     """
     if model.context_size:
         raise ConfigError("given values are for unconditional models, and this one is conditional; give its context c")
     count = min(MOST, max(LEAST, EACH * check_count("n", n)))
     with estimating(model), seeded(generator_of(seed)):
         z, log_w = _prior_latents(model, count, given, observed)
-        weights = log_w.softmax(0)
+        weights = normalized_weights(log_w[:, None], given[None], observed[None])[:, 0]
         z = z[torch.multinomial(weights, n, replacement=True)]
         densities = (given_observed(model.likelihood(part), given, observed) for part in z.split(LATENTS_AT_A_TIME))
         x = torch.cat([density.sample() for density in densities])
@@ -195,6 +196,8 @@ def _prior_latents(model: LatentVariableModel, count: int, given: Tensor, observ
 def value_scores(model: LatentVariableModel, batches: Iterator[Batch], *, samples: int, seed: int = 0) -> Tensor:
     """The cost of each value given the row's latents: −Σ_k w_k log p(x_d | z_k), shape (N, *event), nats.
 
+    If no latent gives a row a density, all of its latents count alike; some of its values then cost ∞.
+
     Arguments:
         model: A model with a likelihood that factorizes over values: columns of a table, pixels of an image.
         batches: Rows, as the model takes them.
@@ -213,7 +216,8 @@ def value_scores(model: LatentVariableModel, batches: Iterator[Batch], *, sample
             draw = part.draw
             observed = draw.observed if draw.observed is not None else torch.ones_like(draw.x, dtype=torch.bool)
             log_p = log_prob_of_values(draw.likelihood, draw.x, observed)
-            weights = part.weights.reshape(*part.weights.shape, *[1] * (draw.x.ndim - 1))
-            scores = -(weights * log_p.masked_fill(~observed, 0)).sum(0)
+            shares = part.log_w.softmax(0).nan_to_num(1 / samples)
+            weights = shares.reshape(*shares.shape, *[1] * (draw.x.ndim - 1))
+            scores = -(weights * log_p.masked_fill(~observed | (weights == 0), 0)).sum(0)
             parts.append(scores.masked_fill(~observed, torch.nan).float().cpu())
     return torch.cat(parts)

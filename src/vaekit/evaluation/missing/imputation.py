@@ -46,15 +46,20 @@ class WeightedLatents:
     @cached_property
     def log_prob(self) -> Tensor:
         """L_K, a lower bound on log p(observed values) in expectation, shape (B,), nats."""
-        return self._log_w.logsumexp(0) - math.log(len(self._log_w))
+        return self.log_w.logsumexp(0) - math.log(len(self.log_w))
 
     @cached_property
     def weights(self) -> Tensor:
-        """Shares of the samples, shape (K, B); they add up to 1 in each row."""
-        return self._log_w.softmax(0)
+        """Shares of the samples, shape (K, B); they add up to 1 in each row.
+
+        Raises:
+            DataError: None of the latents gives the observed values of a row a density.
+        """
+        return normalized_weights(self.log_w, self.batch.x, mask_of(self.batch))
 
     @cached_property
-    def _log_w(self) -> Tensor:
+    def log_w(self) -> Tensor:
+        """Log p(observed values, z) / q(z | observed values) of each sample, shape (K, B)."""
         with estimating(self.model):
             return self.draw.log_w
 
@@ -126,7 +131,7 @@ def filled_rows(
 
     Raises:
         ConfigError: `samples` is below 1, or `draws` below 0.
-        DataError: There are 0 rows, or they do not fit the model.
+        DataError: There are 0 rows, they do not fit the model, or none of the latents gives a row a density.
     """
     check_count("draws", draws, 0)
     parts = []
@@ -148,6 +153,30 @@ def _weighted_rows(model: LatentVariableModel, rows: Batch, samples: int, seed: 
     likelihood = given_observed(model.likelihood(z, rows.c), rows.x, mask_of(rows))
     draw = Draw(rows.x, z, levels_of(z, q, p), likelihood, q=q, p=p, observed=rows.observed)
     return WeightedLatents(model, rows, draw)
+
+
+def normalized_weights(log_w: Tensor, x: Tensor, observed: Tensor) -> Tensor:
+    """Weights that add up to 1 in each row, shape (K, B).
+
+    Arguments:
+        log_w: Logarithms of K weights of each of B rows, shape (K, B).
+        x: The rows, shape (B, *event).
+        observed: Which of their values are observed, booleans of that shape.
+
+    Raises:
+        DataError: All weights of a row are 0.
+    """
+    weights = log_w.softmax(0)
+    impossible = weights.isnan().any(0)
+    if bool(impossible.any()):
+        row = int(impossible.nonzero()[0])
+        values = x[row][observed[row]]
+        extreme = values[values.abs().argmax()].item()
+        raise DataError(
+            f"none of {len(log_w)} latents gives these values a density: the one farthest from 0, {extreme:.6g} as the "
+            "model takes it, may be too far from the training rows; correct it, or leave it out"
+        )
+    return weights
 
 
 def mask_of(batch: Batch) -> Tensor:

@@ -19,7 +19,7 @@ from ...store import Run
 from .. import batchwise
 from ..batch_cache import RunCaches
 from ..batchwise import GIB
-from ..likelihood.bounds import batch_bounds, check_samples
+from ..likelihood.bounds import batch_bounds, check_samples, density_warnings
 from ..likelihood.support import LikelihoodKind, likelihood_kind_of
 from ..missing.conditional import value_scores
 from ..values import StageListener, bound_name
@@ -115,7 +115,7 @@ def score_run(
     usual_nll, likelihood = reference(restored, model, most=REFERENCE, samples=samples, seed=seed, listener=listener)
     values = score_rows(model, rows, samples=samples, seed=seed, listener=listener)
     warnings = (likelihood_kind(model, rows) if likelihood.inside else likelihood).warnings
-    warnings = [*weight_warnings, *warnings]
+    warnings = [*weight_warnings, *warnings, *density_warnings(-values["nll"])]
     values["percentile"] = percentiles(values["nll"], usual_nll)
     columns = restored.data_record.columns
     if columns is None:
