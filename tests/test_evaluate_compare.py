@@ -92,6 +92,18 @@ def test_means_and_deviations_are_over_training_seeds(seeds: list[Run]) -> None:
     assert list(table.columns) == ["nll", "elbo"]
 
 
+@pytest.mark.parametrize("wrong", ["one run", 5, [5], "vae-0"])
+def test_a_comparison_of_anything_but_runs_says_what_to_pass(made, wrong: object) -> None:
+    with pytest.raises(ConfigError, match=r"takes a list of runs, got .*Run\.open\(name\) opens one"):
+        compare(made("a") if wrong == "one run" else wrong)
+
+
+def test_an_evaluation_lists_the_names_of_its_values(made) -> None:
+    evaluation = Evaluation.of_run(made("a"))
+    assert "nll" in evaluation and "nil" not in evaluation
+    assert {name: evaluation[name].value for name in evaluation} == {"elbo": -92.0, "nll": 90.0}
+
+
 def test_differences_are_paired_by_seed(seeds: list[Run]) -> None:
     found = next(d for d in compare(seeds).differences if d.column == "nll")
     assert (found.group, found.mean, found.n, found.over) == ("iwae", -2.0, 3, "seeds")

@@ -180,6 +180,8 @@ COLUMNS = torch.eye(4)[:, :2]
     ("call", "words"),
     [
         (lambda model, x: bounds(model, x, samples=5), r"numbers of samples K, such as \(5,\)"),
+        (lambda model, x: bounds(model, x, samples=np.int64(3)), r"numbers of samples K, such as \(3,\)"),
+        (lambda model, x: bounds(model, x, samples=3.0), r"numbers of samples K, such as \(1, 10, 100\), got 3\.0"),
         (lambda model, x: bounds(model, x, samples=(2,), seed="a"), "seed must be a whole number, got 'a'"),
         (lambda model, x: ais(model, x, annealing=5), "annealing must be an Annealing, got 5"),
         (lambda model, x: latent_statistics(model, x, pairs=0), "pairs must be at least 1, got 0"),

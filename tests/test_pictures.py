@@ -261,6 +261,20 @@ def test_without_a_kl_it_is_the_information_of_the_latent():
     assert plot.carried(Known(prior="full", posterior="full"), images_of(Known())).what.startswith("variance")
 
 
+def test_the_posterior_mean_of_one_image_does_not_vary():
+    found = plot.carried(Known(prior="full", posterior="full"), images_of(Known(), 1))
+    assert found.what.startswith("variance")
+    assert found.values.tolist() == [0, 0, 0]
+
+
+def test_latents_takes_images_and_labels_as_lists():
+    model = Known()
+    x = images_of(model, 3)
+    figure, as_lists = plot.latents(model, x, torch.arange(3)), plot.latents(model, x.tolist(), [0, 1, 2])
+    points, same = (f.axes[0].collections[1].get_offsets() for f in (figure, as_lists))
+    np.testing.assert_allclose(points, same, rtol=1e-6)
+
+
 def test_a_traversal_changes_one_latent_a_row_in_the_order_of_their_kl():
     model = Known((0.3, 0.01, 2.0, 0.1))
     x = images_of(model)

@@ -3,6 +3,7 @@
 Not for: measuring them (`model_evaluation`, `run_evaluation`).
 """
 
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -93,7 +94,7 @@ def check_evaluated(run: Run, selection: EvaluatedRows) -> None:
 
 @dataclass
 class Evaluation:
-    """All numbers about a model.
+    """All numbers about a model, by name: `"nll" in evaluation`, `evaluation["nll"]`.
 
     Arguments:
         values: Numbers with their errors.
@@ -126,7 +127,11 @@ class Evaluation:
         for value in self.values:
             if value.name == name:
                 return value
-        raise ConfigError(unknown("value", name, (value.name for value in self.values)))
+        raise ConfigError(unknown("value", name, self))
+
+    def __iter__(self) -> Iterator[str]:
+        """The names of the values."""
+        return (value.name for value in self.values)
 
     def to_json(self) -> dict[str, Any]:
         """The evaluation as a table."""

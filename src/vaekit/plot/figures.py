@@ -109,6 +109,7 @@ def latents(
     Raises:
         DataError: There is not one label for each image.
     """
+    images = as_tensor(images, "images")
     labels = None if labels is None else as_tensor(labels, "labels")
     if labels is not None and labels.shape != images.shape[:1]:
         raise DataError(f"{len(images)} images need as many labels, got shape {tuple(labels.shape)}")

@@ -90,7 +90,9 @@ def carried(model: LatentVariableModel, images: Tensor, c: Context = None) -> Ca
     if isinstance(q, Independent) and isinstance(q.base_dist, Normal):
         information = _information(z[0].flatten(1), q.base_dist.loc.flatten(1), q.base_dist.scale.flatten(1))
         return Carried(information.double().cpu(), "information I(x; z)")
-    return Carried(q.mean.flatten(1).double().var(0).cpu(), "variance of the posterior mean", "")
+    means = q.mean.flatten(1).double().cpu()
+    variances = means.var(0) if len(means) > 1 else torch.zeros(means.shape[1]).double()
+    return Carried(variances, "variance of the posterior mean", "")
 
 
 def _both(model: LatentVariableModel, images: Tensor, c: Context) -> tuple[Distribution, Distribution]:

@@ -14,7 +14,7 @@ from torch.distributions import Distribution
 
 from ...data import Batch
 from ...distributions import closed_form_kl, draw_samples
-from ...errors import ConfigError, check_count
+from ...errors import ConfigError, check_count, is_whole
 from ...model import LatentVariableModel
 from ...rng import seeded
 from ...training.precision import Lowered, find_precision
@@ -179,11 +179,16 @@ def bounds(
     Reference: Burda, Grosse and Salakhutdinov 2015, arXiv:1509.00519, eq. 8; Nowozin 2018, "Debiasing evidence
     approximations", ICLR, for the mean over groups.
     """
-    if isinstance(samples, int):
-        raise ConfigError(f"samples are the numbers of samples K, such as ({samples},) or (1, 10, 100), got {samples}")
-    for count in samples:
+    try:
+        numbers = tuple(samples)
+    except TypeError:
+        example = f"({samples},) or " if is_whole(samples) else ""
+        raise ConfigError(
+            f"samples are the numbers of samples K, such as {example}(1, 10, 100), got {samples!r:.60}"
+        ) from None
+    for count in numbers:
         check_samples(count)
-    numbers = tuple(sorted(set(samples)))
+    numbers = tuple(sorted(set(numbers)))
     if not numbers:
         raise ConfigError("samples must be at least one number of samples, got none; papers report 5000")
     with batchwise.estimating(model):

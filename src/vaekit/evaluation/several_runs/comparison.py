@@ -70,8 +70,8 @@ def compare(
         RunError: A run has not been evaluated on these rows.
     """
     selection = EvaluatedRows(split, rows)  # refuses an unknown split and a wrong number
-    if not all(isinstance(run, Run) for run in runs):
-        raise ConfigError("a comparison takes runs; vaekit.Run.open(name) opens one")
+    if not isinstance(runs, Iterable) or not all(isinstance(run, Run) for run in runs):
+        raise ConfigError(f"a comparison takes a list of runs, got {runs!r:.80}; vaekit.Run.open(name) opens one")
     unique = list({run.path.resolve(): run for run in runs}.values())
     if len(unique) < 2:
         raise ConfigError(f"a comparison needs at least 2 runs, got {len(unique)}")
