@@ -106,10 +106,10 @@ class Checkpointer:
         progress = self.trainer.progress
         weights = self.trainer.best_weights
         try:
-            stored = run.load_checkpoint("best", parts=tuple(self.trainer.modules))
+            stored = run.load_checkpoint("best", parts=tuple(self.trainer.trained.modules))
             tensors = stored.tensors
             if not stored.part("loss"):  # from an earlier version, which kept no weights of a loss here
-                current = self.trainer.weights().items()
+                current = self.trainer.trained.copies().items()
                 tensors |= {name: tensor for name, tensor in current if name.startswith("loss/")}
             self.trainer.best_weights = {name: like(weights[name], tensors[name], name) for name in weights}
             self.saved_best = int(stored.state["epoch"])
@@ -122,7 +122,7 @@ class Checkpointer:
             progress.best = None
             progress.best_epoch = progress.epoch
             with self.trainer.averages.applied():
-                self.trainer.best_weights = self.trainer.weights()
+                self.trainer.best_weights = self.trainer.trained.copies()
 
     def snapshot(self) -> None:
         """Remember the state of the training in memory."""

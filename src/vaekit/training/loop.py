@@ -28,6 +28,7 @@ from .precision import find_precision
 from .progress import Progress
 from .ranks import ALONE, Ranks, check_ranks
 from .signals import Interrupted, stop_requests
+from .trained import Trained
 from .trainer import Record, Trainer
 
 CHECK_EVERY = 0.25  # seconds between two checks of the loss; each check waits for the device
@@ -63,7 +64,8 @@ class TrainingPlan:
         players = players_of(model, self.loss, self.optimizer)
         check_ranks(ranks, model, self.loss, opponents=players[1:])
         ranks.synchronize(model)
-        return Trainer(model, self.loss, players, options, LearningRateFactor(self.schedule, epochs), ranks)
+        trained = Trained(model, self.loss, players)
+        return Trainer(trained, options, LearningRateFactor(self.schedule, epochs), ranks)
 
 
 def train_epochs(
@@ -121,7 +123,7 @@ def train_epochs(
             with trainer.averages.applied():
                 listeners.epoch(record)
         checkpointer.save()
-    trainer.load_tensors(trainer.best_weights)
+    trainer.trained.load_tensors(trainer.best_weights)
     model.eval()
     return records
 
@@ -173,9 +175,9 @@ class _Monitor:
 
 def _take_steps(trainer: Trainer, train: Iterable[Any], begun: float, monitor: _Monitor) -> None:
     """Take the steps of an epoch, or the rest of them."""
-    options, progress, batches = trainer.options, trainer.progress, monitor.batches
-    trainer.training_mode()
-    for batch in first_checked(trainer.model, train, trainer.loss, lenient=trainer.options.skips_bad_steps):
+    options, progress, trained, batches = trainer.options, trainer.progress, trainer.trained, monitor.batches
+    trained.training_mode()
+    for batch in first_checked(trained.model, train, trained.loss, lenient=options.skips_bad_steps):
         if options.steps is not None and progress.step >= options.steps:
             break
         trainer.step(batch, progress.epoch + (progress.batch / batches if batches else 0.0))

@@ -31,7 +31,7 @@ ELBO_SUMS = ("loss", *ELBO_TERMS)  # the names of the sums that a checkpoint of 
 
 def state_of(trainer: Trainer) -> tuple[dict[str, Tensor], dict[str, Any]]:
     """Everything that the next step depends on, as tensors by name and as JSON."""
-    tensors = trainer.tensors()
+    tensors = trainer.trained.tensors()
     tensors |= {f"ema/{i}": tensor for i, tensor in enumerate(trainer.averages.ema)}
     if trainer.averages.ema:
         tensors["ema/good_steps"] = trainer.averages.good_steps
@@ -65,7 +65,7 @@ def restore(trainer: Trainer, checkpoint: Checkpoint) -> None:
             name: optimizer_state(name, player.optimizer, part.get(name, {}))
             for name, player in optimizers(trainer).items()
         }
-        trainer.load_tensors(checkpoint.tensors)
+        trainer.trained.load_tensors(checkpoint.tensors)
         for i, average in enumerate(trainer.averages.ema):
             average.copy_(like(average, part["ema"][str(i)], f"ema/{i}"))
         if trainer.averages.ema:
@@ -106,7 +106,7 @@ def optimizers(trainer: Trainer) -> dict[str, Player]:
     Raises:
         ConfigError: Two opponents have the same name.
     """
-    model, *opponents = trainer.players
+    model, *opponents = trainer.trained.players
     by_part = {"optimizer": model} | {f"optimizer-{player.name}": player for player in opponents}
     if len(by_part) <= len(opponents):
         raise ConfigError(f"opponents need different names, got {', '.join(player.name for player in opponents)}")

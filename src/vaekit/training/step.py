@@ -13,46 +13,36 @@ from torch import Tensor, nn
 
 from ..config import Fit
 from ..errors import ConfigError
-from ..model import LatentVariableModel
-from ..objectives import Loss, Player, Terms, module_of
+from ..objectives import Player, Terms
 from .averages import Averages
 from .meter import Meter
 from .precision import Lowered
 from .ranks import ALONE, Ranks, Shard
+from .trained import Trained
 
 
 class TrainingStep:
     """One step of every player on one batch, without waiting for the device.
 
     Arguments:
-        model: The model.
-        loss: The model's loss.
-        players: Players that take a step, in this order: the model, then its opponents.
+        trained: The model, its loss, and the players, which take their gradients in this order.
         options: Training options.
         ranks: Processes that share a batch. Several ranks replace `shard` and `all_reduce`, and nothing else.
     """
 
-    def __init__(
-        self,
-        model: LatentVariableModel,
-        loss: Loss,
-        players: Sequence[Player],
-        options: Fit,
-        ranks: Ranks = ALONE,
-    ) -> None:
-        self.model = model
-        self.players = players
-        module = module_of(loss)
-        self.modules: list[nn.Module] = [model] if module is None else [model, module]
+    def __init__(self, trained: Trained, options: Fit, ranks: Ranks = ALONE) -> None:
+        model, players = trained.model, trained.players
+        self.trained = trained
         self.clip_norm = options.clip_norm
         self.skip = options.skips_bad_steps
         self.weights: list[Tensor] = list(players[0].parameters)
-        trained = {id(p) for module in self.modules for p in module.parameters() if p.requires_grad}
-        self.moves_all = len(players) == 1 and trained <= {id(p) for p in self.weights}
+        modules = trained.modules.values()
+        required = {id(p) for module in modules for p in module.parameters() if p.requires_grad}
+        self.moves_all = len(players) == 1 and required <= {id(p) for p in self.weights}
         self.averages = Averages(players[0].parameters, players[0].optimizer, options)
         self.meter = Meter(model.device, self.skip)
         self.lowered = Lowered(model, options.precision)
-        self.samples = loss.samples
+        self.samples = trained.loss.samples
         self.shard: Callable[[Any, int], Shard] = ranks.shard
         self.all_reduce = ranks.all_reduce
 
@@ -64,16 +54,17 @@ class TrainingStep:
             epoch: Epoch for the schedules; it need not be whole.
         """
         shard = self.shard(item, self.samples)
-        batch = self.model.to_model(shard.batch)
-        before = [buffer.clone() for buffer in self.buffers()] if self.skip else []
+        model, players = self.trained.model, self.trained.players
+        batch = model.to_model(shard.batch)
+        before = [buffer.clone() for buffer in self.trained.buffers()] if self.skip else []
         names: list[str] = []
         sums_by_player: list[Tensor] = []
-        bad = torch.zeros((), dtype=torch.bool, device=self.model.device)
-        for player in self.players:
+        bad = torch.zeros((), dtype=torch.bool, device=model.device)
+        for player in players:
             clear_gradients(player)
             with self.lowered:
                 with shard.noise:
-                    terms = checked(player.loss(self.model, batch, epoch), len(batch))
+                    terms = checked(player.loss(model, batch, epoch), len(batch))
                 loss = shard.zero_if_empty(terms.loss.sum())
                 (loss / shard.total).backward(inputs=self.trained_by(player))
             with torch.no_grad():
@@ -84,20 +75,16 @@ class TrainingStep:
                 bad = bad | self.meter.is_bad(sums[0], rate, shard.total, norm)
                 names += [player.name, *terms.logged]
                 sums_by_player.append(sums)
-        for player in self.players:
+        for player in players:
             take_step(player.optimizer, bad if self.skip else None)
         with torch.no_grad():
             if self.skip:
-                for buffer, old in zip(self.buffers(), before, strict=True):
+                for buffer, old in zip(self.trained.buffers(), before, strict=True):
                     buffer.copy_(torch.where(bad, old, buffer))
             self.averages.update(bad)
             self.meter.begin(tuple(names))
             sums = sums_by_player[0] if len(sums_by_player) == 1 else torch.cat(sums_by_player)
             self.meter.add(sums, shard.total, bad)
-
-    def buffers(self) -> list[Tensor]:
-        """The tensors that a forward pass may change; a skipped step puts them back."""
-        return [buffer for module in self.modules for buffer in module.buffers()]
 
     def trained_by(self, player: Player) -> Sequence[nn.Parameter] | None:
         """The weights that a player's loss gives gradients to: its own; None if it is alone and trains all."""
@@ -105,7 +92,7 @@ class TrainingStep:
 
     def clip(self, player: Player) -> Tensor | None:
         """Clip the model's gradient if `clip_norm` is set; return the norm before, or None where it is not needed."""
-        if self.clip_norm is not None and player is self.players[0]:
+        if self.clip_norm is not None and player is self.trained.players[0]:
             return nn.utils.clip_grad_norm_(self.weights, self.clip_norm)
         return total_norm(player.parameters) if self.skip else None
 

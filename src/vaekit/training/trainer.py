@@ -1,42 +1,34 @@
-"""A model, its loss and its optimizer, and the progress of their training.
+"""A training that goes from step to step and from epoch to epoch: it checks, validates, and chooses the best weights.
 
-    step.py      a step
-    meter.py     the sums of an epoch
-    progress.py  the progress
-
-Not for: saving and restoring a training (`state`), or the time for it (`loop`, `checkpointer`).
+Not for: the arithmetic of a step (`step`), how long to train (`loop`), or saving (`state`, `checkpointer`).
 """
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import torch
-from torch import Tensor
 
 from ..config import Fit
 from ..errors import DataError, NumericalError
-from ..model import LatentVariableModel
-from ..objectives import Loss, Player, module_of
 from ..store.metrics import ROWS_KEY, SPEED_KEY
 from .learning_rate import LearningRateFactor
 from .meter import EXPLODED
 from .progress import Progress
 from .ranks import ALONE, Ranks
 from .step import TrainingStep, set_learning_rate
+from .trained import Trained
 from .validation import validate
 
 Record = dict[str, Any]
-LARGEST_WEIGHT = 2.0**40  # of a weight: with a larger one the next loss would not be a number
+LARGEST_WEIGHT = 2.0**40  # a weight beyond it makes the next loss infinite or NaN
 
 
 class Trainer:
-    """A model, its loss and its optimizer, and the progress of their training.
+    """A training and its progress.
 
     Arguments:
-        model: The model, on the device to train on.
-        loss: The model's loss.
-        players: Players that take a step, from `players_of`.
+        trained: The model, its loss, and the players that take steps.
         options: Training options.
         factor: Factor on the learning rate of the model's optimizer; constant by default.
         ranks: All processes of this training.
@@ -44,40 +36,29 @@ class Trainer:
 
     def __init__(
         self,
-        model: LatentVariableModel,
-        loss: Loss,
-        players: Sequence[Player],
+        trained: Trained,
         options: Fit,
         factor: LearningRateFactor | None = None,
         ranks: Ranks = ALONE,
     ) -> None:
-        self.model = model
-        self.loss = loss
-        self.players = list(players)
+        self.trained = trained
         self.options = options
-        own_weights = module_of(loss)
-        self.modules = {"model": model} if own_weights is None else {"model": model, "loss": own_weights}
         self.factor = factor or LearningRateFactor(None, options.epochs)
         self.ranks = ranks
         self.progress = Progress()
-        self.learning_rates = [float(group["lr"]) for group in self.players[0].optimizer.param_groups]
-        self.parameters = [p for player in self.players for p in player.parameters]
-        self.training_step = TrainingStep(model, loss, self.players, options, ranks)
+        self.learning_rates = [float(group["lr"]) for group in trained.players[0].optimizer.param_groups]
+        self.training_step = TrainingStep(trained, options, ranks)
         self.meter = self.training_step.meter
         self.averages = self.training_step.averages
-        self.best_weights = self.weights()
+        self.best_weights = trained.copies()
         self.last_item: Any = None  # of the loader, after a step
-
-    def training_mode(self) -> None:
-        """Put the model, and the loss if it is a module, into training mode."""
-        for module in self.training_step.modules:
-            module.train()
 
     def step(self, item: Any, epoch: float) -> None:
         """One step on one batch, the same on all ranks, at `epoch`, which need not be whole."""
         factor = self.factor.at(epoch, self.progress)
         self.progress.learning_rate = factor * self.learning_rates[0]
-        for group, learning_rate in zip(self.players[0].optimizer.param_groups, self.learning_rates, strict=True):
+        groups = self.trained.players[0].optimizer.param_groups
+        for group, learning_rate in zip(groups, self.learning_rates, strict=True):
             set_learning_rate(group, factor * learning_rate)
         self.training_step(item, epoch)
         self.last_item = item
@@ -90,9 +71,10 @@ class Trainer:
         Raises:
             NumericalError: The loss, a gradient or a weight is not finite, or the rate explodes.
         """
-        self.ranks.check_in_step(self.model)
+        self.ranks.check_in_step(self.trained.model)
         bad = self.meter.first_bad()
-        if bad is None and not all(torch.stack([(p.abs() < LARGEST_WEIGHT).all() for p in self.parameters]).tolist()):
+        weights = [p for player in self.trained.players for p in player.parameters]
+        if bad is None and not all(torch.stack([(p.abs() < LARGEST_WEIGHT).all() for p in weights]).tolist()):
             bad = self.progress.step - 1
         if bad is not None:
             raise NumericalError(self._failure_message(bad))
@@ -142,11 +124,10 @@ class Trainer:
         return record
 
     def _validate(self, batches: Iterable[Any]) -> dict[str, float]:
-        """The means of the loss at the end of its schedules; at the very end a schedule of cycles begins anew."""
+        """The means of the loss, its schedules just before their end: at the end itself a cycle would start again."""
         end = math.nextafter(self.options.epochs, 0)
-        return validate(
-            self.model, batches, self.loss, epoch=end, ranks=self.ranks, lenient=self.options.skips_bad_steps
-        )
+        model, loss, lenient = self.trained.model, self.trained.loss, self.options.skips_bad_steps
+        return validate(model, batches, loss, epoch=end, ranks=self.ranks, lenient=lenient)
 
     def _check_final_weights(self, means: Mapping[str, float]) -> None:
         """After the last epoch, compute the loss of the last batch once more: no later step checks the weights.
@@ -169,26 +150,7 @@ class Trainer:
         if best is None or (score is not None and score < best):
             self.progress.best = score
             self.progress.best_epoch = record["epoch"]
-            self.best_weights = self.weights()
-
-    def tensors(self) -> dict[str, Tensor]:
-        """The weights and buffers of the model, "model/name", and of the loss where it has some, "loss/name"."""
-        return {
-            f"{part}/{name}": tensor
-            for part, module in self.modules.items()
-            for name, tensor in module.state_dict().items()
-        }
-
-    def weights(self) -> dict[str, Tensor]:
-        """A copy of `tensors`."""
-        return {name: tensor.detach().clone() for name, tensor in self.tensors().items()}
-
-    def load_tensors(self, tensors: Mapping[str, Tensor]) -> None:
-        """Load weights and buffers, named as in `tensors`, into the model, and into the loss if it has any."""
-        for part, module in self.modules.items():
-            prefix = f"{part}/"
-            named = {name.removeprefix(prefix): t for name, t in tensors.items() if name.startswith(prefix)}
-            module.load_state_dict(named)
+            self.best_weights = self.trained.copies()
 
 
 def _works(means: Mapping[str, float]) -> bool:
