@@ -1,5 +1,14 @@
 """Read the user's own images, vectors and signals by path: a `.npy`, a `.npz` or a folder. Many rows stay on disk.
 
+    NAME.npy   images (N, H, W), (N, C, H, W) or (N, H, W, C), or vectors (N, D); the labels are in NAME-labels.npy
+    NAME.npz   `images` or `x`, and maybe `labels` or `y`; Keras's `x_train`, `y_train`, `x_test` and `y_test`; or
+               SciPy's sparse matrix of counts
+    folder     images; its subfolders are classes
+
+Numbers in arrays are uint8, bool, uint16 (divided by 65535) or floats in [0, 1]; with another `value_kind` they are
+counts or real numbers. NaN is a missing value. Classes are the labels that occur; without labels all rows are of one
+class, "all".
+
 Not for: data sets by name (`by_name`), or tables (`table`).
 """
 

@@ -37,51 +37,34 @@ def load(
     labelled: int | None = None,
     kind: Literal["signal"] | None = None,
 ) -> Dataset:
-    """A data set: by name (unpacked or downloaded on first use), by path, from a frame or array, or by a function.
+    """A data set: by name, by path, from a frame or an array, or by a function.
 
-    By name: the last `validation` training images become the validation set. MNIST comes with this package. Letters of
-    `emnist` (the "balanced" split) are turned upright. `celeba` is as in most papers: the central 148 × 148 pixels of
-    the aligned faces, reduced to 64 × 64 (Larsen et al. 2016, arXiv:1512.09300). Its label is the attribute "Smiling",
-    the most balanced one (48 %), since its identities are not shared between training and test images.
-    `shapes` is drawn by this package: three shapes in three colours, three sizes, eight directions and 36 places.
+    | source | what it is | options |
+    |---|---|---|
+    | a name | one of `vaekit.data.DATASET_NAMES`, unpacked or downloaded on first use | validation, root |
+    | a folder, `.npy`, `.npz` | images, vectors or signals, see `by_path` | validation, test, size, memory, kind |
+    | `.csv`, `.tsv`, `.parquet`, frame, array (N, D) | a table, see `table` | validation, test, memory, columns |
+    | a function | it returns a `Dataset` | those that it has as parameters |
 
-    By path: `NAME.npy`, images (N, H, W), (N, C, H, W) or (N, H, W, C), or a table (N, D), with labels in
-    `NAME-labels.npy` if there are any; `NAME.npz` with `images` or `x`, and maybe `labels` or `y`, or with Keras's
-    `x_train`, `y_train`, `x_test` and `y_test`, or SciPy's sparse matrix of counts; or a folder of images, whose
-    subfolders are classes. Numbers in arrays are uint8, bool, uint16 (divided by 65535) or floats in [0, 1]; with
-    another `value_kind` they are counts or real numbers. NaN is a missing value. Classes are the labels that occur;
-    without labels all rows are of one class, "all". Held-out rows are drawn at random, the same rows for the same
-    counts. Rows that take more than `memory` stay on disk and are read when needed.
-
-    A table is `.csv`, `.tsv` or `.parquet`, a frame of pandas, or an array (N, D); or a folder of train.csv, val.csv
-    and test.csv. Each column gets a kind from its type, unless `columns` names another. An empty cell or NaN is
-    missing. With `value_kind="table"` a `.npy` (N, D) is also read as a table. One row in ten is for validation, one
-    in ten for tests. A file that takes more than `memory` is read in pieces, and its rows stay on disk as models see
-    them.
-
-    By a function: it returns a `Dataset`. It receives the options that are not None, and `value_kind` if it has such a
-    parameter. In a config it is named by its import path, `data.name = "my_module:my_function"`.
+    Held-out rows of a path or a table are drawn at random, the same rows for the same counts; data that are split
+    already keep their splits. A function gets the options that are not None, and `value_kind` if it has this parameter.
 
     Arguments:
-        name: One of `vaekit.data.DATASET_NAMES`, a path, a frame, an array (N, D), a function, or a `Dataset`, which is
-            returned.
-        validation: How many training images to hold out; by default a data set's own number (MNIST: 5,000), and 5 % of
-            the user's own images, at most 5,000.
-        test: How many of the user's own rows to test on; 10 %, at most 10,000, by default; or the path of a table to
-            test on.
-        size: Crop the images of a folder to their central square and resize that to size × size pixels.
-        memory: GiB up to which the user's own images or tables are read into memory; 1 by default, 0 always reads them
-            from disk.
-        root: Folder of the data sets, laid out as torchvision's; the user's cache by default. It need not be
-            writable for files that are there already, nor exist for MNIST.
-        value_kind: Meaning of the numbers in an array by path: "pixels", "counts", "real" or "table", whose columns
+        name: The source; or a `Dataset`, which is returned.
+        validation: Number of training rows to hold out. By default a named data set's own number (MNIST: 5,000), one
+            row in 20 of a path, and one in ten of a table, at most 5,000.
+        test: Number of rows to test on, by default one in ten, at most 10,000; or the path of a table to test on.
+        size: Side in pixels to which the central square of each image in a folder is resized.
+        memory: GiB up to which rows are read into memory; 1 by default, 0 leaves them all on disk.
+        root: Folder of the data sets by name, laid out as torchvision's; by default the user's cache.
+        value_kind: Meaning of the numbers in an array by path: "pixels", "counts", "real", or "table", whose columns
             have kinds of their own. In a training the likelihood decides.
-        columns: Kinds of a table's columns by name: "real", "positive", "count", "ordinal", "categorical", "bernoulli",
-            "size-factor", "label" or "ignore"; or the levels of an ordinal one in order. "*" stands for all others.
-        kind: "signal": the rows of a `.npy` or `.npz` are signals, (N, L) or (N, C, L); one channel gets an axis of
-            its own, so that rows are (C, L).
-        labelled: How many training rows keep their label, equally many of each class and always the same rows; the
-            others get −1, unknown. By default all rows keep theirs.
+        columns: Kinds of a table's columns by name, by default from their types: "real", "positive", "count",
+            "ordinal", "categorical", "bernoulli", "size-factor", "label" or "ignore"; or the levels of an ordinal one
+            in order. "*" stands for all other columns.
+        labelled: Number of training rows that keep their label, equally many of each class; the others get −1,
+            unknown. By default all rows keep theirs.
+        kind: "signal" if the rows of an array by path are signals, (N, L) or (N, C, L).
 
     Raises:
         DataError: The name is unknown, files are damaged, missing files cannot be fetched, or images differ in kind or
@@ -100,8 +83,8 @@ def load(
         one_of("kind", kind, ("signal",))
     if not isinstance(columns, Mapping | None):
         raise ConfigError(f'columns must name kinds, such as {{"age": "count"}}, got {columns!r:.60}')
-    options = {"validation": validation, "test": test, "size": size, "memory": memory, "root": root, "columns": columns}
-    options["kind"] = kind
+    options: dict[str, Any] = {"validation": validation, "test": test, "size": size, "memory": memory, "root": root}
+    options |= {"columns": columns, "kind": kind}
     source, opener = _opener_of(name, value_kind)
     data = opener.open(source, value_kind=value_kind, **opener.applicable(source, options))
     return data if labelled is None else keep_labels(data, labelled)
