@@ -1,5 +1,6 @@
 """Numbers and sizes from outside are bounded before memory or time is taken; what is large is said."""
 
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -14,10 +15,12 @@ from test_data_kinds import TINY, photos
 from vaekit import build, config
 from vaekit.cli.command import app
 from vaekit.config.recipe import Recipe
-from vaekit.data import load
+from vaekit.data import Batch, load
 from vaekit.errors import ConfigError, DataError, RunError
 from vaekit.evaluation import evaluate
 from vaekit.evaluation.likelihood.bounds import bounds, up_to
+from vaekit.model import LatentVariableModel
+from vaekit.objectives import Loss, Terms, elbo
 from vaekit.runs import job, lifecycle, preflight
 from vaekit.runs.series import train_replicates
 from vaekit.store import Run
@@ -36,6 +39,34 @@ def test_seeds_are_bounded(tmp_path: Path) -> None:
     found = CliRunner().invoke(app, ["train", "--seeds", "2000000"])
     assert found.exit_code == 2
     assert not list(tmp_path.iterdir())
+
+
+class LogsRows(Loss):
+    """A loss that logs a value under a name that is taken."""
+
+    def __call__(self, model: LatentVariableModel, batch: Batch, epoch: float) -> Terms:
+        loss = -elbo(model.draw(batch.x))
+        return Terms(loss, {"rows": loss})
+
+
+@pytest.mark.parametrize(
+    ("sections", "message"),
+    [
+        ({"schedule": {"name": "plateau"}}, "the schedule plateau .* pass validation data"),
+        ({"optimizer": "schedule-free-adamw", "train": {"ema": 0.9}}, "ema averages the weights, which this optimizer"),
+        ({"objective": f"{__name__}:LogsRows"}, "the name 'rows' of a logged value is taken"),
+    ],
+)
+def test_a_training_that_would_not_begin_writes_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, sections: dict[str, Any], message: str
+) -> None:
+    data = replace(tiny.dataset(), validation=tiny.dataset().validation.rows(slice(0)))
+    monkeypatch.setattr(job, "load_data", lambda **_: data)
+    sections["train"] = {"device": "cpu", "epochs": 1, **sections.get("train", {})}
+    recipe = Recipe.resolve(config.read("standard-vae", sections=sections), trust=True)
+    with pytest.raises(ConfigError, match=message):
+        lifecycle.train_run(recipe, root=tmp_path / "runs")
+    assert not (tmp_path / "runs").exists()
 
 
 def test_samples_are_bounded() -> None:

@@ -3,18 +3,16 @@
 Not for: when a run folder is made or resumed (`lifecycle`).
 """
 
-import math
 import os
 import random
-import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from itertools import chain
 from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
 
 from ..config import Config
 from ..config.recipe import Recipe
@@ -22,20 +20,19 @@ from ..data import Batches, Dataset, Split
 from ..data import load as load_data
 from ..data.batches import batches_of, rows_to_start_from
 from ..data.pixels import repeatable
-from ..model import Draw, LatentVariableModel
+from ..model import LatentVariableModel
 from ..model.modes import buffers_kept
-from ..objectives import Loss, OfDraw, module_of
+from ..objectives import Loss, module_of
 from ..rng import deterministic, seeded, streams_kept
 from ..store import Checkpoint, Run
-from ..store.metrics import ROWS_KEY
-from ..training import ALONE, Listener, Ranks, Trainer, TrainingPlan, find_device, train_epochs, validate
+from ..training import ALONE, Listener, Ranks, Trainer, TrainingPlan, find_device, train_epochs
 from ..training.cpu import find_threads, flushed, threads
 from ..training.data_checks import check_classes, check_rows, try_once
 from ..training.listener import Listeners
-from ..training.loop import in_epochs
-from ..training.players import check_trainable, players_of
+from ..training.loop import batches_per_epoch, in_epochs
+from ..training.players import check_trainable
 from ..training.precision import Lowered, find_precision
-from ..training.ranks import check_ranks
+from .final_test import write_test
 from .picture_writer import PictureWriter
 from .pictures import draw_data, draw_pictures, epoch_pictures
 from .preflight import check_data_for, check_fits_in_memory
@@ -80,23 +77,10 @@ class Job:
         data = load_data(**recipe.data_arguments)
         check_data_for(config, data)
         check_fits_in_memory(recipe, data, device)
-        random.seed(config.train.seed)
-        np.random.seed(config.train.seed % 2**32)
-        torch.manual_seed(config.train.seed)
-        wiring: dict[str, Any] = {"event_shape": data.event_shape, "num_classes": data.num_classes}
-        x, labels = rows_to_start_from(data.train, value_kind=recipe.value_kind)
-        recipe = recipe.with_options_from_data(x)
-        model = recipe.model(**wiring, x=x, labels=labels, columns=data.columns).to(device)
-        check_trainable(model)
-        recipe = recipe.with_train(precision=find_precision(config.train.precision, model))
-        batches = _training_batches(recipe.config, model, data.train) if recipe.needs_batches else None
-        loss = recipe.loss(model, dataset_size=len(data.train), batches=batches, **wiring)
-        check_classes(model, loss, data.train, "training")
-        module = module_of(loss)
-        if module is not None:
-            module.to(device)
-        job = cls(recipe, data, model, loss, ranks)
-        job._try_one()
+        _seed_global_streams(config.train.seed)
+        recipe, model = _model_from_rows(recipe, data, device)
+        job = cls(recipe, data, model, _loss_for(recipe, model, data), ranks)
+        job._check_training()
         return job
 
     @classmethod
@@ -217,21 +201,7 @@ class Job:
                 listeners.append(stack.enter_context(event_files(run, done)))
             self.train_model(run, Listeners(listeners), checkpoint)
             draw_pictures(self.model, self.data, run, writer, binarize=self.config.data.binarize)
-            self._test(run)
-
-    def _test(self, run: Run) -> None:
-        """Measure the test rows, and write test.json."""
-        test = self._test_terms()
-        _warn_of_infinities(test)
-        unit = f"nats per {self.data.row_word}"
-        run.write_json("test.json", {**test, ROWS_KEY: len(self.data.test), "samples": 1, "unit": unit})
-
-    def _test_terms(self) -> dict[str, float]:
-        """Means over the test rows: the terms of a draw, and the terms that another kind of loss logs."""
-        terms = validate(self.model, self.batches(self.data.test), OfDraw(negative_distortion))
-        if not isinstance(self.loss, OfDraw):
-            terms |= validate(self.model, self.batches(self.data.test), self.loss)
-        return {name: mean for name, mean in terms.items() if name != "loss"}
+            write_test(run, self.model, self.loss, self.batches(self.data.test), row_word=self.data.row_word)
 
     def _description(self, run: Run, checkpoint: Checkpoint | None) -> list[str]:
         """The model, the data, the device and the run folder, a few words each."""
@@ -247,33 +217,54 @@ class Job:
         total = "" if options.known_epochs is None else f" of {options.known_epochs}"
         return [*description, *([f"from epoch {begun + 1}{total}"] if begun else [])]
 
-    def _try_one(self) -> None:
-        train = self.data.train
-        in_epochs(self.config.train, batches_of(len(train), self.config.train.batch_size))
+    def _check_training(self) -> None:
+        """Do all that a training does before its first step, and compute the losses of a few rows.
+
+        Raises:
+            VAEError: The training would not begin, or a row has no density.
+        """
+        plan, train = self.plan(), self.data.train
+        validation = range(len(self.data.validation)) if len(self.data.validation) else None
+        batches = range(batches_of(len(train), plan.options.batch_size))
+        _, epochs = in_epochs(plan.options, batches_per_epoch(plan.options, batches, validation, plan.schedule))
+        trainer = plan.trainer(self.model, epochs, self.ranks)
         batch = next(iter(self.batches(train.rows(slice(4)))))
-        players = players_of(self.model, self.loss, self.optimizer)
-        check_ranks(self.ranks, self.model, self.loss, opponents=players[1:])
         self.model.checked(batch.x, batch.observed)
         if self.config.data.binarize == "none":
             for split in self.data.splits.values():
                 check_rows(self.model, self.batches(split))
-        try_once(self.model, [player.loss for player in players], batch)
+        players = trainer.trained.players
+        logged = try_once(self.model, [player.loss for player in players], batch)
+        names = [[player.name, *others] for player, others in zip(players, logged, strict=True)]
+        trainer.meter.begin(tuple(chain.from_iterable(names)))
 
 
-def _warn_of_infinities(test: Mapping[str, float]) -> None:
-    """Say that the model gives test rows no density; test.json has null there."""
-    bad = [name for name, value in test.items() if not math.isfinite(value)]
-    if bad:
-        warnings.warn(
-            f"{', '.join(bad)} of the test rows is not finite: the model gives at least one of them no density, though "
-            "it trained well; look for test rows unlike the training rows, or try a lower train.learning_rate",
-            stacklevel=2,
-        )
+def _seed_global_streams(seed: int) -> None:
+    random.seed(seed)
+    np.random.seed(seed % 2**32)
+    torch.manual_seed(seed)
 
 
-def negative_distortion(draw: Draw) -> Tensor:
-    """The negative distortion, which every draw has; `OfDraw` logs it with the other terms."""
-    return -draw.distortion
+def _model_from_rows(recipe: Recipe, data: Dataset, device: torch.device) -> tuple[Recipe, LatentVariableModel]:
+    """The recipe with what follows from the training rows and the device, and its model, started from these rows."""
+    x, labels = rows_to_start_from(data.train, value_kind=recipe.value_kind)
+    recipe = recipe.with_options_from_data(x)
+    shapes: dict[str, Any] = {"event_shape": data.event_shape, "num_classes": data.num_classes}
+    model = recipe.model(**shapes, x=x, labels=labels, columns=data.columns).to(device)
+    check_trainable(model)
+    return recipe.with_train(precision=find_precision(recipe.config.train.precision, model)), model
+
+
+def _loss_for(recipe: Recipe, model: LatentVariableModel, data: Dataset) -> Loss:
+    """The loss of the recipe, on the model's device."""
+    batches = _training_batches(recipe.config, model, data.train) if recipe.needs_batches else None
+    shapes: dict[str, Any] = {"event_shape": data.event_shape, "num_classes": data.num_classes}
+    loss = recipe.loss(model, dataset_size=len(data.train), batches=batches, **shapes)
+    check_classes(model, loss, data.train, "training")
+    module = module_of(loss)
+    if module is not None:
+        module.to(model.device)
+    return loss
 
 
 def _training_batches(config: Config, model: LatentVariableModel, split: Split) -> Batches:

@@ -95,13 +95,16 @@ def first_checked(
         yield item
 
 
-def try_once(model: LatentVariableModel, losses: Sequence[Minimised], item: Any) -> None:
+def try_once(model: LatentVariableModel, losses: Sequence[Minimised], item: Any) -> list[tuple[str, ...]]:
     """Compute losses once, before a training begins, with their graphs, and change nothing.
 
     Arguments:
         model: The model, which is in evaluation mode afterwards.
         losses: The losses of the model and its opponents.
         item: A batch of a loader.
+
+    Returns:
+        The names of the values that each loss logs.
 
     Raises:
         VAEError: The model, the loss and the batch do not fit together.
@@ -110,8 +113,7 @@ def try_once(model: LatentVariableModel, losses: Sequence[Minimised], item: Any)
     model.eval()
     modules = [module_of(loss) for loss in losses if isinstance(loss, Loss)]
     with seeded(torch.Generator().manual_seed(0)), buffers_kept(*filter(None, modules)):
-        for loss in losses:
-            checked(loss(model, batch, 0.0), len(batch))
+        return [tuple(checked(loss(model, batch, 0.0), len(batch)).logged) for loss in losses]
 
 
 def _check_values(model: LatentVariableModel, x: Tensor, observed: Tensor | None, lenient: bool) -> None:
