@@ -21,7 +21,7 @@ from vaekit.data.by_path import open_all
 from vaekit.errors import ConfigError, DataError
 from vaekit.evaluation.run_evaluation import evaluate_run
 from vaekit.evaluation.single_rows import named_rows, scoring
-from vaekit.runs import job, lifecycle, repetition, restore
+from vaekit.runs import job, lifecycle, repetition, restore, run_config
 from vaekit.store import Run
 
 R = np.random.default_rng(0)
@@ -262,7 +262,7 @@ def test_a_path_always_means_all_its_images_by_name(tmp_path: Path, monkeypatch:
         assert len(found) == 30
         assert found.names[0] == "p00.png"
     assert len(named_rows.rows_of(run)) == 3
-    assert restore.config_of(run).data.name == str(tmp_path / "photos")
+    assert run_config.config_of(run).data.name == str(tmp_path / "photos")
     monkeypatch.chdir("/")
     assert len(named_rows.rows_of(run)) == 3
 

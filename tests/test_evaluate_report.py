@@ -20,6 +20,7 @@ from vaekit.evaluation.measure_contract import Findings, Measure
 from vaekit.evaluation.samples import classifier as eyes
 from vaekit.model import LatentVariableModel
 from vaekit.runs import job, lifecycle, restore
+from vaekit.runs.model_weights import check_weights
 from vaekit.store import Run
 
 QUICK = {"samples": 12, "seed": 3}
@@ -270,9 +271,9 @@ def test_a_run_is_evaluated_with_its_own_model(run: Run) -> None:
     with torch.no_grad():
         next(changed.parameters()).add_(1.0)
     restored = restore.RestoredRun.of(run)
-    assert restored.check_model(changed) == ["the weights of this model are not those of run small"]
+    assert check_weights(run, changed) == ["the weights of this model are not those of run small"]
     for weights in ("best", "last"):
-        assert restored.check_model(restored.model(weights=weights)) == []
+        assert check_weights(run, restored.model(weights=weights)) == []
 
 
 def test_a_run_is_evaluated_into_its_folder(run: Run) -> None:

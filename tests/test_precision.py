@@ -19,7 +19,7 @@ from vaekit.model import Draw, Level
 from vaekit.nets import MLP, ConvEncoder
 from vaekit.objectives import as_loss
 from vaekit.runs import job, lifecycle
-from vaekit.runs.restore import config_of
+from vaekit.runs.run_config import config_of
 from vaekit.training import TrainingPlan, loop, precision, validate
 from vaekit.training.precision import find_precision
 

@@ -14,7 +14,7 @@ from vaekit import build, fit
 from vaekit.errors import ConfigError, DataError
 from vaekit.likelihoods import Laplace, Normal
 from vaekit.runs import job
-from vaekit.runs.restore import config_of
+from vaekit.runs.run_config import config_of
 from vaekit.store import Run
 
 SMALL = {"encoder": {"hidden": [16]}, "decoder": {"hidden": [16]}, "latent_size": 2}

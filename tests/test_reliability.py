@@ -33,7 +33,7 @@ from vaekit import cli
 from vaekit.config import read
 from vaekit.errors import ConfigError, RunError
 from vaekit.runs import job, lifecycle
-from vaekit.runs.restore import config_of
+from vaekit.runs.run_config import config_of
 from vaekit.store import RUN_FORMAT, Checkpoint, Run, checkpoint, files, list_runs
 from vaekit.store.old_names import with_current_names
 from vaekit.store.summaries import summaries

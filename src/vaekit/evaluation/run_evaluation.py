@@ -6,6 +6,7 @@ from typing import Any
 from .. import plot
 from ..errors import ConfigError, RunError, is_whole
 from ..model import LatentVariableModel
+from ..runs.model_weights import check_weights
 from ..runs.restore import RestoredRun
 from ..store import Run
 from ..store.metrics import ROWS_KEY
@@ -46,7 +47,7 @@ def evaluate_run(
         RunError: The folder cannot be written.
     """
     restored = RestoredRun.of(run)
-    weight_warnings = restored.check_model(model)
+    weight_warnings = check_weights(restored.run, model)
     run, config = restored.run, restored.recipe.config
     trained_on = config.data.name
     is_own = restored.is_own(data_name)

@@ -19,7 +19,7 @@ from ..errors import DataError, VAEError
 from ..evaluation.evaluation_file import ALL_TEST_ROWS, Evaluation, evaluation_files
 from ..model.elbo_terms import TITLES, is_neg_elbo, title_of, unit_of
 from ..runs.data_record import DataRecord
-from ..runs.restore import config_of
+from ..runs.run_config import config_of
 from ..store import Run, files
 from ..store.metrics import BOOKKEEPING, stored_test
 from . import charts

@@ -1,4 +1,4 @@
-"""Models with stored weights; a model takes no memory before its weights are known to fit.
+"""Models and their stored weights; a model takes no memory before its weights are known to fit.
 
 Not for: where the weights are stored (`store.checkpoint`, `hub.folders`).
 """
@@ -10,9 +10,10 @@ import torch
 from torch import Tensor
 
 from ..config.recipe import Recipe
-from ..errors import RunError
+from ..errors import ConfigError, RunError
 from ..model import LatentVariableModel
 from ..rng import seeded
+from ..store import Run
 
 SLACK = 64 << 20  # bytes of a checkpoint that do not grow with the weights
 
@@ -61,3 +62,33 @@ def build_with_weights(
     except RuntimeError as error:
         raise RunError(f"{misfit}: {str(error).splitlines()[-1].strip()}") from None
     return model
+
+
+def check_weights(run: Run, model: LatentVariableModel) -> list[str]:
+    """Check that a model is that of a run.
+
+    Arguments:
+        run: The run.
+        model: The model, as `load` gives it.
+
+    Returns:
+        A warning if its weights are neither the best nor the last of the run: they may be so on purpose.
+
+    Raises:
+        ConfigError: The model is another one.
+    """
+    tensors = model.state_dict()
+    for kind in ("best", "last"):
+        if not run.has_checkpoint(kind):
+            continue
+        stored = run.load_checkpoint(kind, parts=("model",)).part("model")
+        if {name: tensor.shape for name, tensor in tensors.items()} != {
+            name: tensor.shape for name, tensor in stored.items()
+        }:
+            raise ConfigError(
+                f"this is not the model of run {run.name}, whose weights have other names or shapes; pass "
+                f"vaekit.load({str(run.path)!r}), or evaluate a model on its own: evaluate(model, data)"
+            )
+        if all(torch.equal(tensor.cpu(), stored[name].to(tensor.dtype)) for name, tensor in tensors.items()):
+            return []
+    return [f"the weights of this model are not those of run {run.name}"]

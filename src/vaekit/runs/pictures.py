@@ -1,6 +1,6 @@
 """The pictures in a run's folder: of its data, of every epoch, and of the trained model.
 
-Of signals (`Dataset.kind`) there are curves; of data that are neither, only the means by epoch are drawn.
+Images and signals (`Dataset.kind`) are drawn. For data of another kind there are only the curves of the training.
 
 Not for: how a picture is made (`plot`).
 """
@@ -117,7 +117,7 @@ def can_traverse(inputs: PanelInput) -> bool:
 
 
 def always(inputs: PanelInput) -> bool:
-    """Whether there is a training; every run has one."""
+    """True: every run has a training, whose curves are drawn."""
     return True
 
 

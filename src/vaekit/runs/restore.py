@@ -4,7 +4,7 @@ Not for: models that other files hold (`hub.folders`).
 """
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -13,7 +13,6 @@ from typing import Any
 import torch
 
 from .. import data
-from ..config import Config, changed, parse, tables_of
 from ..config.recipe import Recipe
 from ..data import Batch, Dataset, Split
 from ..data.batches import as_one_batch
@@ -21,7 +20,6 @@ from ..data.by_path import is_path
 from ..data.evaluation_data import load_evaluation_data
 from ..data.labels import renumbered
 from ..data.pixels import repeatable
-from ..data.registry import known_as
 from ..data.table.encoded_table import LabelColumn
 from ..errors import ConfigError, DataError, RunError
 from ..model import LatentVariableModel
@@ -31,46 +29,10 @@ from ..store import Run
 from ..store.checkpoint import CheckpointKind
 from ..training import find_device
 from .data_record import DataRecord
-from .migration import GONE, migrated
 from .model_weights import SLACK, build_with_weights, shapes_of
+from .run_config import config_of, is_own_data
 
 _BYTES = 8  # of a number, at most
-
-
-def config_of(run: Run) -> Config:
-    """The config of a run: its config.toml, with the settings of each time that it was resumed.
-
-    Options that no longer exist, and that changed no number, are passed over with a warning.
-
-    Raises:
-        ConfigError, RunError: The config is damaged.
-    """
-    config = parse(migrated(run.config, run), f"{run.path}/config.toml")
-    for session in run.sessions:
-        config = changed(config, _sections_of(session["settings"]))
-    return config
-
-
-def _sections_of(settings: Mapping[str, Any] | list[str]) -> dict[str, Any]:
-    """The sections that a session has changed; see `Run.sessions`."""
-    if isinstance(settings, Mapping):
-        return {"train": settings}
-    return tables_of(setting for setting in settings if setting.partition("=")[0].strip() not in GONE)
-
-
-def is_own_data(config: Config, name: str | None) -> bool:
-    """Whether a name means the data of a run with this config, as None does; a path may be spelled in several ways.
-
-    Arguments:
-        config: The config of the run.
-        name: Name or path of a data set.
-    """
-    own = known_as(config.data.name)
-    if name is None or known_as(name) == own:
-        return True
-    if own in data.DATASET_NAMES or known_as(name) in data.DATASET_NAMES or not is_path(name):
-        return False
-    return os.path.abspath(os.path.expanduser(name)) == os.path.abspath(os.path.expanduser(own))
 
 
 @dataclass(frozen=True)
@@ -155,34 +117,6 @@ class RestoredRun:
                     f"the weights of {run.path} are not finite ({name}); train it again, with a lower learning_rate"
                 )
         return model.to(find_device(device)).eval()
-
-    def check_model(self, model: LatentVariableModel) -> list[str]:
-        """Check that a model is that of this run.
-
-        Arguments:
-            model: The model, as `load` gives it.
-
-        Returns:
-            A warning if its weights are neither the best nor the last of the run: they may be so on purpose.
-
-        Raises:
-            ConfigError: The model is another one.
-        """
-        tensors = model.state_dict()
-        for kind in ("best", "last"):
-            if not self.run.has_checkpoint(kind):
-                continue
-            stored = self.run.load_checkpoint(kind, parts=("model",)).part("model")
-            if {name: tensor.shape for name, tensor in tensors.items()} != {
-                name: tensor.shape for name, tensor in stored.items()
-            }:
-                raise ConfigError(
-                    f"this is not the model of run {self.run.name}, whose weights have other names or shapes; pass "
-                    f"vaekit.load({str(self.run.path)!r}), or evaluate a model on its own: evaluate(model, data)"
-                )
-            if all(torch.equal(tensor.cpu(), stored[name].to(tensor.dtype)) for name, tensor in tensors.items()):
-                return []
-        return [f"the weights of this model are not those of run {self.run.name}"]
 
     def loss(self, model: LatentVariableModel, *, weights: str = "best") -> Loss:
         """The loss of the run, with its own weights, such as a classifier's.

@@ -19,7 +19,7 @@ from ..config.recipe import Recipe
 from ..errors import RunError, check_count
 from ..store import Run, files
 from .replicate import Replicate
-from .restore import config_of
+from .run_config import config_of
 from .side_by_side import Announce, train_side_by_side
 
 MOST_SEEDS = 10_000

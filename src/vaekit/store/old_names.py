@@ -1,6 +1,6 @@
 """Names in files of older run folders, which called rows of every kind images.
 
-Not for: configs (`runs.migration`) and checkpoints (`checkpoint`).
+Not for: configs (`runs.run_config`) and checkpoints (`checkpoint`).
 """
 
 from collections.abc import Mapping

@@ -22,6 +22,7 @@ from ...posteriors import CodesPosterior
 from ...priors import AutoregressiveCodesPrior, FullCovarianceNormalMixture, SecondStagePrior, fit_mixture
 from ...priors.base import OverGrid, Prior, over_grid
 from ...rng import forked, seeded
+from ...runs.model_weights import check_weights
 from ...runs.restore import RestoredRun
 from ...store import Run, files
 from ...store.tensors import pack, sha256, unpack
@@ -109,7 +110,7 @@ def fitted_prior(run: Run | RestoredRun, model: LatentVariableModel, density: De
     except (RunError, KeyError, ValueError, RuntimeError):
         pass  # absent, damaged, or of other weights: fitted anew
     restored = RestoredRun.of(run)
-    restored.check_model(model)
+    check_weights(restored.run, model)
     dataset, section = restored.dataset(), restored.recipe.config.data
     if section.labelled is not None:
         dataset = keep_labels(dataset, section.labelled)  # no more labels than the run had

@@ -19,7 +19,7 @@ from torch import Tensor
 from ...config import flat
 from ...data.registry import known_as
 from ...errors import ConfigError, RunError, unknown
-from ...runs.restore import config_of, is_own_data
+from ...runs.run_config import config_of, is_own_data
 from ...store import Run, files, list_runs
 from ...store.metrics import ROWS_KEY
 from ...store.tensors import unpack

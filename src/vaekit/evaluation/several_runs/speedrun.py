@@ -24,7 +24,8 @@ from ...data import Batches
 from ...errors import ConfigError, check_count
 from ...runs.data_record import DataRecord
 from ...runs.environment import SETUP
-from ...runs.restore import RestoredRun, config_of
+from ...runs.restore import RestoredRun
+from ...runs.run_config import config_of
 from ...store import Run
 from ..likelihood.bounds import bounds
 from ..values import StageListener

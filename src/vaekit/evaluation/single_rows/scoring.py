@@ -14,6 +14,7 @@ from torch import Tensor
 from ...data import Batch
 from ...errors import DataError
 from ...model import LatentVariableModel
+from ...runs.model_weights import check_weights
 from ...runs.restore import RestoredRun
 from ...store import Run
 from .. import batchwise
@@ -111,7 +112,7 @@ def score_run(
     """
     check_rows(rows)
     restored = RestoredRun.of(run)
-    weight_warnings = restored.check_model(model)
+    weight_warnings = check_weights(restored.run, model)
     usual_nll, likelihood = reference(restored, model, most=REFERENCE, samples=samples, seed=seed, listener=listener)
     values = score_rows(model, rows, samples=samples, seed=seed, listener=listener)
     warnings = (likelihood_kind(model, rows) if likelihood.inside else likelihood).warnings
