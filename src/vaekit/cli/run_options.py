@@ -1,4 +1,4 @@
-"""Recipes and runs as --trust lets them be read; `ChosenRun`, a verb's run with --device and --seed, as one record."""
+"""The recipe or the run that a command works on, read with --trust; `ChosenRun`, a run with --device and --seed."""
 
 import functools
 from collections.abc import Callable, Iterable

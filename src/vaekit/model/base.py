@@ -40,13 +40,13 @@ class LatentVariableModel(ModelInputs, ABC):
         latent_size: Z, how many values z has.
         latent_shape: Event shape of z; (Z,), unless a model says otherwise.
         context_size: C, the width of c; 0 for an unconditional model.
-        takes_classes: Whether a class can stand for its one-hot row of c.
-        event_shape: Event shape of x, or None where any will do.
+        takes_classes: Whether the number of a class may be given in place of its one-hot row of c.
+        event_shape: Event shape of x; None if the model takes every shape.
         made_of: The config, event shape and number of classes that made the model; None for one made by hand.
-        value_range: Least and greatest value of x, or None where any will do.
+        value_range: Least and greatest value of x; None if every number is allowed.
         value_kind: Meaning of the numbers in x: "pixels", "real", "counts" (whole numbers) or "table" (columns).
         columns: The columns of a table, for a model of tables.
-        sees_missing: Whether the posterior takes NaN for a missing value; others see 0 there.
+        sees_missing: Whether the posterior gets NaN where a value is missing; otherwise it gets 0 there.
     """
 
     latent_size: int
