@@ -28,7 +28,7 @@ REFERENCE = {
     ),
 }
 PLACES = {  # public names that are found on first use, where the tool cannot follow them
-    "vaekit.build": "vaekit.config.recipe.build",
+    "vaekit.build": "vaekit.config.building.build",
     "vaekit.check": "vaekit.config.inspection.check",
     "vaekit.fit": "vaekit.runs.own_model.fit",
     "vaekit.evaluate": "vaekit.evaluation.model_or_run.evaluate",

@@ -30,6 +30,7 @@ from PIL import Image
 from tiny import dataset, tiny
 from vaekit import config, load
 from vaekit.config import Fit, recipe
+from vaekit.config.building import build
 from vaekit.data import Batches
 from vaekit.data.sources import torchvision_sets
 from vaekit.data.sources.archives import open_npz
@@ -210,7 +211,7 @@ def evaluated() -> Evaluation:
 def training() -> Checkpointer:
     """A training that has just begun, of the tiny model on the tiny data."""
     given = tiny()
-    model = recipe.build(given, event_shape=(1, 8, 8))
+    model = build(given, event_shape=(1, 8, 8))
     made = recipe.Recipe.resolve(given)
     loss = made.loss(model, dataset_size=64)
     options = Fit(epochs=3, ema=0.9)

@@ -9,6 +9,7 @@ import torch
 from vaekit import config
 from vaekit.cli.config_options import ConfigOptions
 from vaekit.config import Config, Data, Train, changed, parse, preset_names, read, recipe
+from vaekit.config.building import build
 from vaekit.errors import ConfigError
 
 
@@ -155,7 +156,7 @@ def test_same_seed_same_weights_as_the_assignment() -> None:
 
     for preset, make in (("course-vae", VAE), ("course-cvae", CVAE)):
         torch.manual_seed(3)
-        ours = recipe.build(preset)
+        ours = build(preset)
         torch.manual_seed(3)
         theirs = make(784)
         pairs = list(zip(ours.parameters(), theirs.parameters(), strict=True))
@@ -168,11 +169,11 @@ def test_same_seed_same_weights_as_the_assignment() -> None:
     [("vae", 1_288_414), ("cvae", 1_296_414), ("standard-vae", 1_288_414), ("standard-cvae", 1_296_414)],
 )
 def test_our_recipes_keep_the_assignment_s_architecture(preset: str, count: int) -> None:
-    model = recipe.build(preset)
+    model = build(preset)
     of_networks = [p for name, p in model.named_parameters() if not name.startswith("parts.prior.")]
     assert sum(p.numel() for p in of_networks) == count
     assert [tuple(p.shape) for p in of_networks] == [
-        tuple(p.shape) for p in recipe.build(f"course-{preset.removeprefix('standard-')}").parameters()
+        tuple(p.shape) for p in build(f"course-{preset.removeprefix('standard-')}").parameters()
     ]
 
 
@@ -188,15 +189,15 @@ def test_an_own_part_by_import_path(monkeypatch, tmp_path) -> None:
     monkeypatch.syspath_prepend(tmp_path)
     found = read("standard-vae", settings=["prior.name=own_prior:Mine", "prior.width=2"])
     with pytest.raises(ConfigError, match="trust=True"):
-        recipe.build(found)
-    assert recipe.build(found, trust=True).parts["prior"].width == 2.0
+        build(found)
+    assert build(found, trust=True).parts["prior"].width == 2.0
     wrong = {"own_prior:Other": "cannot be imported", ".own_prior:Mine": "cannot be imported: TypeError"}
     wrong |= {":Mine": "cannot be imported: ValueError", "own_prior:width": "is a float; it must be a class"}
     wrong |= {"broken:Mine": "cannot be imported: ZeroDivisionError"}
     (tmp_path / "broken.py").write_text("1 / 0")
     for name, message in wrong.items():
         with pytest.raises(ConfigError, match=message):
-            recipe.build(read("standard-vae", settings=[f"prior.name={name}"]), trust=True)
+            build(read("standard-vae", settings=[f"prior.name={name}"]), trust=True)
 
 
 def test_a_parameter_before_the_star_may_have_a_default(monkeypatch, tmp_path) -> None:
@@ -212,9 +213,9 @@ def test_a_parameter_before_the_star_may_have_a_default(monkeypatch, tmp_path) -
     )
     monkeypatch.syspath_prepend(tmp_path)
     found = read("standard-vae", settings=["prior.name=plain_prior:Mine"])
-    assert recipe.build(found, trust=True).parts["prior"].width == 3
+    assert build(found, trust=True).parts["prior"].width == 3
     with pytest.raises(ConfigError, match=r"Bare asks for 'width'; .*comes after a star: \(…, \*, width=1\)"):
-        recipe.build(read("standard-vae", settings=["prior.name=plain_prior:Bare"]), trust=True)
+        build(read("standard-vae", settings=["prior.name=plain_prior:Bare"]), trust=True)
 
 
 def test_an_own_part_may_have_types_for_a_checker_only_and_must_give_options_defaults(monkeypatch, tmp_path) -> None:
@@ -233,14 +234,14 @@ def test_an_own_part_may_have_types_for_a_checker_only_and_must_give_options_def
     )
     monkeypatch.syspath_prepend(tmp_path)
     found = read("standard-vae", settings=["prior.name=typed_prior:Mine", "prior.width=2"])
-    assert recipe.build(found, trust=True).parts["prior"]
+    assert build(found, trust=True).parts["prior"]
     with pytest.raises(ConfigError, match="the option 'width' of prior 'typed_prior:Bare' needs a value"):
-        recipe.build(read("standard-vae", settings=["prior.name=typed_prior:Bare"]), trust=True)
+        build(read("standard-vae", settings=["prior.name=typed_prior:Bare"]), trust=True)
 
 
 def test_output_bias_is_the_data_mean() -> None:
     images = torch.rand(50, 1, 28, 28)
-    model = recipe.build("standard-vae", x=images)
+    model = build("standard-vae", x=images)
     with torch.no_grad():
         for p in list(model.parts["likelihood"].net.parameters())[:-1]:
             p.zero_()

@@ -12,8 +12,9 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from vaekit.config import Config, parse, preset_names, read
+from vaekit.config.building import build
 from vaekit.config.parts import PART_TABLE, find_part
-from vaekit.config.recipe import Recipe, build
+from vaekit.config.recipe import Recipe
 from vaekit.data import Batch, Batches
 from vaekit.errors import ConfigError, VAEError
 from vaekit.evaluation.missing.imputation import weighted_latents

@@ -14,7 +14,8 @@ from torch.nn.functional import logsigmoid
 import vaekit
 from vaekit import Composed, OfDraw, elbo, fit, iwae
 from vaekit.config import preset_names, read
-from vaekit.config.recipe import Recipe, build
+from vaekit.config.building import build
+from vaekit.config.recipe import Recipe
 from vaekit.data import Batch, Dataset, Split, load
 from vaekit.data.table.columns import Column
 from vaekit.distributions import average_over, given_observed, level_probs, log_prob_observed, resampled

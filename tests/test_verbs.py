@@ -10,7 +10,7 @@ import torch
 
 import tiny
 import vaekit
-from vaekit.config import read, recipe
+from vaekit.config import building, read
 from vaekit.config.recipe import Recipe
 from vaekit.errors import ConfigError, RunError
 from vaekit.evaluation import evaluate_run, fitted_prior, rows_of, score_run
@@ -71,7 +71,7 @@ def test_every_key_of_the_data_can_be_set(monkeypatch: pytest.MonkeyPatch) -> No
     assert {key: run.config["data"][key] for key in section} == section
     assert asked[0]["labelled"] == 10 and asked[0]["validation"] == 5
     assert vaekit.train("standard-vae", data={"binarize": "fixed"}, epochs=1, **SMALL).config["data"]["name"] == "mnist"
-    monkeypatch.setattr(recipe, "load", lambda **options: asked.append(options) or tiny.dataset())
+    monkeypatch.setattr(building, "load", lambda **options: asked.append(options) or tiny.dataset())
     model = vaekit.build("m2", data={"labelled": 100}, latent_size=2, encoder={"hidden": [3]}, decoder={"hidden": [3]})
     assert asked[-1]["name"] == "mnist" and asked[-1]["labelled"] == 100
     assert model.event_shape == tiny.dataset().event_shape

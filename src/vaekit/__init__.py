@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from . import data, distributions, errors, likelihoods, nets, objectives, plot, posteriors, priors
     from .config import presets
+    from .config.building import build
     from .config.inspection import check
-    from .config.recipe import build
     from .course import CVAE, VAE, hello_vae, loss_function, reparametrize
     from .errors import VAEError
     from .evaluation import evaluate
@@ -67,7 +67,7 @@ __all__ = [
 _MODULE_OF = {
     "config": ("presets",),
     "config.inspection": ("check",),
-    "config.recipe": ("build",),
+    "config.building": ("build",),
     "course": ("CVAE", "VAE", "hello_vae", "loss_function", "reparametrize"),
     "errors": ("VAEError",),
     "evaluation": ("evaluate",),

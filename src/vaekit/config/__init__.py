@@ -9,6 +9,7 @@ Importing this package imports no torch, so that the command line answers at onc
 | `spelling`, `synonyms` | the key that a misspelt word stands for |
 | `parts` | the table of parts, and how a name becomes a constructor with checked options |
 | `recipe` | a config resolved once: model, loss, optimizer and schedule |
+| `building` | `vaekit.build`: a model from a config or a preset's name |
 | `assemble`, `contracts` | from parts to a model: the order of parts, and the questions to them |
 | `groups` | parameters in groups, where a part wants another learning rate or no weight decay |
 | `inspection`, `trial` | what a part lacks, found on a few rows before training |

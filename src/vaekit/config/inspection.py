@@ -23,8 +23,8 @@ from ..posteriors import Posterior
 from ..priors import Prior
 from ..rng import forked
 from . import Config
+from .building import build
 from .contracts import Shape, as_shape
-from .recipe import build
 from .trial import Trial
 
 CONTRACTS = {"posterior": Posterior, "prior": Prior, "likelihood": Likelihood, "encoder": Encoder, "decoder": Decoder}
