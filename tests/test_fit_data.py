@@ -1,6 +1,7 @@
 """What `fit` takes: the most natural calls work as they are meant, and data that a likelihood cannot have are refused."""
 
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -132,6 +133,16 @@ def test_a_data_set_by_name(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("vaekit.data.loader_factory.load", tiny.dataset)
     (record,) = fit(small(shape=(1, 8, 8)), "mnist", epochs=1)
     assert record["rows"] == 64
+
+
+def test_signals_are_read_by_path_as_the_model_takes_them(tmp_path: Path) -> None:
+    x = torch.rand(40, 2, 16).numpy()
+    np.save(tmp_path / "x.npy", x)
+    model = small(shape=(2, 16))
+    (record,) = fit(model, tmp_path / "x.npy", epochs=1)
+    assert record["rows"] == 34  # of 40, 4 are for tests and 2 for the validation
+    with pytest.raises(DataError, match=r"x must have shape \(B, 3, 4, 4\)"):
+        fit(small(), tmp_path / "x.npy", epochs=1)
 
 
 def test_grey_images_need_no_channel_and_vectors_no_images() -> None:

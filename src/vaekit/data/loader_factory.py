@@ -46,7 +46,8 @@ class LoaderFactory:
         """
         rows = self.row_format
         if isinstance(train, (str, os.PathLike)):
-            train = load(train, value_kind=rows.value_kind)
+            is_signals = len(rows.event_shape or ()) == 2 and os.fspath(train).lower().endswith((".npy", ".npz"))
+            train = load(train, value_kind=rows.value_kind, kind="signal" if is_signals else None)
         training, classes = rows.interpreted(train), None
         if isinstance(training, Dataset):
             check_columns(rows.columns, training.columns)
