@@ -14,7 +14,7 @@ from vaekit.course import CVAE, VAE
 from vaekit.errors import ConfigError, DataError
 from vaekit.nets import MLP, Activation, ConvDecoder, ConvEncoder, Network, ResNetDecoder, ResNetEncoder, initialize
 from vaekit.nets.base import ACTIVATIONS
-from vaekit.nets.stages import Activate, down, ladder, up
+from vaekit.nets.stages import Activate, down, stage_sizes, up
 
 SMALL = {"channels": (4, 8), "dense": 16}
 SIZES = [(28, 28), (32, 32), (64, 64), (65, 47), (9, 13), (8, 8), (1, 30)]
@@ -72,7 +72,7 @@ def test_decoders_make_images_of_any_size(
 @pytest.mark.parametrize("n", range(1, 20))
 def test_a_stage_halves_a_size_rounding_up_and_its_transpose_gives_it_back(n: int) -> None:
     half = math.ceil(n / 2)
-    assert ladder((1, n, 7), (2,)) == [(n, 7), (half, 4)]
+    assert stage_sizes((1, n, 7), (2,)) == [(n, 7), (half, 4)]
     assert down(1, 1, (n, 7))(torch.zeros(1, 1, n, 7)).shape == (1, 1, half, 4)
     assert up(1, 1, (n, 7))(torch.zeros(1, 1, half, 4)).shape == (1, 1, n, 7)
 

@@ -251,6 +251,27 @@ def test_noise_keeps_its_gradient_and_other_shapes_are_left_alone() -> None:
     assert torch.equal(free, torch.randn(4))
 
 
+def test_every_rank_draws_the_same_noise_for_weights_with_as_many_rows_as_its_share() -> None:
+    weight = torch.nn.Parameter(torch.ones(4, 3))
+    draws = (
+        torch.nn.functional.dropout,
+        torch.randn_like,
+        lambda w: torch.normal(0.0, w),
+        lambda w: torch.normal(w, 1.0),
+    )
+    for draw in draws:
+        torch.manual_seed(0)
+        alone = draw(weight)
+        for rows in (slice(0, 4), slice(4, 8)):
+            torch.manual_seed(0)
+            with NoiseOfRows(1, rows, 8):
+                assert torch.equal(draw(weight), alone)
+    rows_of_that_shape = weight.detach()  # negative control: they have noise of their own
+    torch.manual_seed(0)
+    with NoiseOfRows(1, slice(4, 8), 8):
+        assert not torch.equal(torch.normal(rows_of_that_shape, 1.0), alone)
+
+
 def test_noise_that_rows_cannot_share_is_refused() -> None:
     with NoiseOfRows(1, slice(0, 2), 3), pytest.raises(ConfigError, match="standard_gamma"):
         torch.distributions.Gamma(torch.ones(2), torch.ones(2)).sample()

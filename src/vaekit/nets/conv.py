@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from .base import Activation, chosen, sloped, widths
-from .stages import Activate, Dense, StagedDecoder, StagedEncoder, Strides, down, ladder, to_vector, up
+from .stages import Activate, Dense, StagedDecoder, StagedEncoder, Strides, down, stage_sizes, to_vector, up
 
 NORMS_OF_IMAGES: dict[str, Callable[[int], nn.Module]] = {"batch": nn.BatchNorm2d, "layer": partial(nn.GroupNorm, 1)}
 NORMS_OF_SIGNALS = NORMS_OF_IMAGES | {"batch": nn.BatchNorm1d}
@@ -53,7 +53,7 @@ class ConvEncoder(StagedEncoder):
         context: Literal["film", "planes"] = "film",
     ) -> None:
         strides, act = Strides(kernel_size, stride), sloped(activation, negative_slope)
-        sizes = ladder(in_shape, channels, strides)
+        sizes = stage_sizes(in_shape, channels, strides)
         features = channels[-1] * prod(sizes[-1]) if dense is False else widths("dense", (dense,))[0]
         super().__init__(in_shape, (features,), context_size)
         self.channels = tuple(channels)
@@ -119,7 +119,7 @@ class ConvDecoder(StagedDecoder):
     ) -> None:
         super().__init__(in_shape, out_shape, context_size)
         strides, act = Strides(kernel_size, stride), sloped(activation, negative_slope)
-        self.sizes = ladder(out_shape, channels, strides)
+        self.sizes = stage_sizes(out_shape, channels, strides)
         self.planes, film = injected(context, context_size)
         self.dense = self.way_in(channels[-1], self.sizes[-1], dense, act, self.planes)
         self.activations = nn.ModuleList(

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from ..errors import ConfigError
 from .base import Activation, widths
-from .stages import Activate, StagedDecoder, StagedEncoder, down, ladder, to_vector, up
+from .stages import Activate, StagedDecoder, StagedEncoder, down, stage_sizes, to_vector, up
 
 
 class ResidualBlock(nn.Module):
@@ -66,7 +66,7 @@ class ResNetEncoder(StagedEncoder):
     ) -> None:
         super().__init__(in_shape, widths("dense", (dense,)), context_size)
         self.channels = tuple(channels)
-        self.sizes = ladder(_of_image(in_shape), channels)
+        self.sizes = stage_sizes(_of_image(in_shape), channels)
         self.blocks_per_stage = widths("blocks", (blocks,))[0]
         activate = partial(_activate, context_size=context_size, activation=activation, group_norm=group_norm)
         self.stem = _conv3(in_shape[0], channels[0])
@@ -121,7 +121,7 @@ class ResNetDecoder(StagedDecoder):
         group_norm: bool = True,
     ) -> None:
         super().__init__(in_shape, out_shape, context_size)
-        self.sizes = ladder(_of_image(out_shape), channels)
+        self.sizes = stage_sizes(_of_image(out_shape), channels)
         activate = partial(_activate, context_size=context_size, activation=activation, group_norm=group_norm)
         self.dense = self.way_in(channels[-1], self.sizes[-1], dense, activation, 0)
         self.blocks = nn.ModuleList()

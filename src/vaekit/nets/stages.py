@@ -148,7 +148,7 @@ class StagedDecoder(Decoder):
         **options: Any,
     ) -> tuple[int, ...]:
         """The coarsest grid, with `latent_size` channels."""
-        return (latent_size, *ladder(out_shape, channels, Strides(kernel_size, stride))[-1])
+        return (latent_size, *stage_sizes(out_shape, channels, Strides(kernel_size, stride))[-1])
 
     def way_in(
         self, channels: int, size: Size, dense: Dense, activation: Activation | Nonlinearity, context_size: int
@@ -225,10 +225,10 @@ class Activate(nn.Module):
         return activated
 
 
-def ladder(shape: Sequence[int], channels: Sequence[int], strides: Strides = HALVING) -> list[Size]:
+def stage_sizes(shape: Sequence[int], channels: Sequence[int], strides: Strides = HALVING) -> list[Size]:
     """Sizes of an image before the first stage and after each.
 
-    >>> ladder((1, 65, 47), (32, 64))
+    >>> stage_sizes((1, 65, 47), (32, 64))
     [(65, 47), (33, 24), (17, 12)]
 
     Raises:

@@ -5,6 +5,7 @@ Not for: codes that are not learned, and the base of both (`quantized`).
 
 import math
 from collections.abc import Sequence
+from itertools import repeat
 from typing import Literal
 
 import torch
@@ -19,6 +20,7 @@ from .quantized import MOST_CODES, CodesPosterior
 MOST_SUMS = 1 << 16  # sums of the codes of several steps
 LLOYD_STEPS = 10  # of k-means
 START_ROWS = 2000  # training rows that the codes start from, evenly spread; up to twice as many
+START_ROWS_AT_A_TIME = 500
 START_POINTS = 20_000  # outputs of the encoder for these rows that the codes start from
 
 
@@ -193,15 +195,14 @@ class VQPosterior(CodesPosterior):
             return
         was_training = self.training
         self.eval()
-        step = max(1, len(x) // START_ROWS)
-        contexts = None if c is None else c[::step]
-        parts = []
-        for i, part in enumerate(x[::step].split(500)):
-            parts.append(
-                self.vectors(self.unquantized(part, None if contexts is None else contexts[500 * i : 500 * i + 500]))
-            )
+        stride = max(1, len(x) // START_ROWS)
+        contexts = repeat(None) if c is None else c[::stride].split(START_ROWS_AT_A_TIME)
+        outputs = [
+            self.vectors(self.unquantized(rows, context)).flatten(0, -2)
+            for rows, context in zip(x[::stride].split(START_ROWS_AT_A_TIME), contexts, strict=False)
+        ]
         self.train(was_training)
-        vectors = torch.cat([part.flatten(0, -2) for part in parts])
+        vectors = torch.cat(outputs)
         points = vectors[torch.randperm(len(vectors), device=vectors.device)[:START_POINTS]]
         centres = []
         for _ in range(self.steps):

@@ -6,7 +6,7 @@ Not for: seeds or streams (`rng`).
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
-from torch import Tensor
+from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
 from ..errors import ConfigError
@@ -35,7 +35,8 @@ class NoiseOfRows(TorchFunctionMode):
     """Within the block some rows of a batch get the same noise as in a draw of the whole batch.
 
     Every function of torch that draws noise draws it for the whole batch and keeps these rows, if its shape begins with
-    (K, b), (b,) or (K·b,), for b rows. Other shapes are drawn as they are.
+    (K, b), (b,) or (K·b,), for b rows. Other shapes, and noise for an `nn.Parameter`, are drawn as they are. A shape
+    alone cannot tell rows from other things of the same size: noise for b weights from `torch.randn(b)` counts as rows.
 
     Arguments:
         samples: K.
@@ -102,7 +103,7 @@ class NoiseOfRows(TorchFunctionMode):
         self, func: Callable[..., Tensor], name: str, args: tuple[Any, ...], kwargs: dict[str, Any]
     ) -> Tensor:
         tensors = [value for value in (*args, *kwargs.values()) if isinstance(value, Tensor)]
-        layouts = [self._layout(tensor.shape) for tensor in tensors]
+        layouts = [self._layout(tensor.shape) for tensor in tensors if not isinstance(tensor, nn.Parameter)]
         layout = next((layout for layout in layouts if layout is not None), None)
         if layout is None:
             return func(*args, **kwargs)
