@@ -156,7 +156,16 @@ def test_pictures_of_latents_and_films_by_a_verb(root: Path, tmp_path: Path, com
     with Image.open(tmp_path / "walk.gif") as film, Image.open(tmp_path / "class.jpg") as picture:
         assert film.is_animated and (picture.format, picture.mode) == ("JPEG", "RGB")
     assert (tmp_path / "t.svg").read_text().count("<text") == 2 + 3 + 1  # rows, columns, a title
-    assert Path(command("map", root / "plain", "--side", 2).out.strip()) == root / "plain" / "samples" / "map.png"
+    samples = root / "plain" / "samples"
+    assert Path(command("map", root / "plain", "--side", 2).out.strip()) == samples / "map.png"
+
+
+def test_maps_and_traversals_of_a_class_have_names_of_their_own_and_must_fit_in_memory(root: Path, command) -> None:
+    samples = root / "digits" / "samples"
+    for verb, name, size in (("map", "map", "--side"), ("traverse", "traversals", "--steps")):
+        drawn = command(verb, root / "digits", "--class", 4, size, 3)
+        assert Path(drawn.out.strip()) == samples / f"{name}-class-4.png"
+        assert "are too many at once" in command(verb, root / "digits", size, 10**6).err
 
 
 def test_interpolation_between_test_images_starts_and_ends_at_them(root: Path, tmp_path: Path, command) -> None:

@@ -193,7 +193,7 @@ def test_fewer_images_are_evenly_spread(model: LatentVariableModel) -> None:
 def test_few_rows_of_a_sorted_split_have_all_classes(model: LatentVariableModel, monkeypatch) -> None:
     seen = []
     monkeypatch.setattr(
-        model_evaluation, "MEASURES", (Measure(lambda inputs: seen.append(inputs.split) or Findings()),)
+        model_evaluation, "MEASURES", (Measure(lambda inputs: seen.append(inputs.stored_rows) or Findings()),)
     )
     train = tiny.dataset().train
     in_order = replace(tiny.dataset(), test=train.rows(train.labels.argsort(stable=True)))

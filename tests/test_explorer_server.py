@@ -150,6 +150,7 @@ def test_who_does_not_know_the_path_gets_nothing(server: Server) -> None:
         ("decode", {"z": [[0, 0, 0]], "c": True}),
         ("decode", {"z": [[0, 0, float("nan")]], "c": 0}),
         ("decode", {"z": [["a", 0, 0]], "c": 0}),
+        ("decode", {"z": [[10**400, 0, 0]], "c": 0}),
         ("decode", {"z": [[0, 0, 0]] * 5000, "c": 0}),
         ("encode", {"x": [2.0] * 64, "c": 0}),
         ("encode", {"x": [[[]]], "c": 0}),

@@ -5,6 +5,7 @@ import re
 import shutil
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
 import vaekit
+from conftest import one_line
 from vaekit import config
 from vaekit.data import Dataset, Split
 from vaekit.errors import ConfigError, DataError, RunError
@@ -21,6 +23,7 @@ from vaekit.evaluation.model_with_data import ModelWithData
 from vaekit.hub import interchange, program_files
 from vaekit.model.exportable import Decoding, PosteriorMoments
 from vaekit.runs.data_record import DataRecord
+from vaekit.runs.restore import RestoredRun
 from vaekit.store import Run
 
 SMALL = ["--set", "encoder.hidden=[8]", "--set", "decoder.hidden=[8]", "--set", "data.validation=59000"]
@@ -280,6 +283,16 @@ def test_torch_exports_take_any_batch(preset: str, tmp_path: Path) -> None:
     port = torch.export.load(tmp_path / "decoder.pt2").module()
     with torch.no_grad():
         assert torch.allclose(port(*given), model.decode(*given), atol=1e-5)
+
+
+def test_a_run_without_test_rows_is_exported_but_not_in_formats_that_are_compared_on_them(
+    root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, command: Any
+) -> None:
+    whole = RestoredRun.of(root / "vae").dataset()
+    monkeypatch.setattr(RestoredRun, "dataset", lambda *_: replace(whole, test=whole.test.rows(slice(0))))
+    result = command("export", "vae", "--onnx", "-o", tmp_path / "out", "--runs", root)
+    assert "no test rows" in one_line(result) and "--onnx" in result.err and not (tmp_path / "out").exists()
+    assert command("export", "vae", "-o", tmp_path / "out", "--runs", root).status == 0
 
 
 def test_a_port_that_deviates_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -103,6 +103,12 @@ def test_new_rows_have_the_types_of_the_table(here: Path, command: Any, monkeypa
     assert "gives these values a density" in one_line(command("sample", "a", "--where", "height=1e25"))
 
 
+def test_rows_of_other_values_or_classes_are_files_of_their_own(here: Path, command: Any) -> None:
+    paths = [command("sample", "a", "-n", 2, "--where", f"height={value}", "--json") for value in ("-1", "1")]
+    named = [Path(json.loads(result.out)["files"][0]).name for result in paths]
+    assert named == ["sample-0-height-minus-1.csv", "sample-0-height-1.csv"]
+
+
 def test_a_table_that_cannot_be_written_is_refused_before_any_work(here: Path, command: Any) -> None:
     assert "full.xlsx must end in .csv" in one_line(command("impute", "a", "--data", "t.csv", "-o", "full.xlsx"))
     before = (here / "t.csv").read_bytes()

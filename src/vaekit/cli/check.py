@@ -1,4 +1,4 @@
-"""`vae check`: points and diagnoses for a student's file."""
+"""`vae check`: points and diagnoses for a student's file; `vaekit.check` tries a part before training."""
 
 from pathlib import Path
 
@@ -8,15 +8,15 @@ from .common import COUNT, json_option, wants_json
 from .printing import out_json, out_lines
 
 
-@click.command(short_help="Give points for a solution of the assignment.")
+@click.command(short_help="Grade a student's solution of the assignment.")
 @click.argument("file", type=click.Path(path_type=Path))
 @click.option("--seconds", type=COUNT, default=20, show_default=True, help="Time limit for each part.")
 @json_option
 def check(file: Path, seconds: int) -> None:
-    """Try `vae check vae.py`: print the points of a solution of the assignment, and what is wrong with it.
+    """Try `vae check vae.py`: grade a student's solution of the assignment, and say what is wrong with it.
 
-    The file runs in a process of its own, with limits on time and memory. `vae teach` hands the assignment out.
-    It is not `vaekit.check`, which tries a part of a model of your own.
+    It does not try a part of a model before training, as `vaekit.check` does in Python. The file runs in a process of
+    its own, with limits on time and memory. `vae teach` hands the assignment out.
     """
     from ..teaching import check as grade
 

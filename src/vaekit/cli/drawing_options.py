@@ -128,7 +128,7 @@ class Drawing(ChosenRun):
         return seen_batch(self.restored, model, split.rows(rows))
 
     def spread_test_images(self, model: "LatentVariableModel", most: int, *, first: int | None = None) -> "Batch":
-        """At most `most` evenly spread test images, as the model sees them, behind the one with the index `first`."""
+        """At most `most` evenly spread test images, as the model sees them; image number `first` comes before them."""
         import torch
 
         from ..data.dataset import evenly_spread

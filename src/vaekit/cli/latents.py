@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 
 MAPPED = 1000  # test images that set the ranges of maps and traversals
 SCATTERED = 5000  # test images in a scatter plot
+MOST_ROWS = 16  # rows of traversals without --count
 
 image_option = click.option(
     "--image",
@@ -43,7 +44,9 @@ def latent_map(
     from .. import plot
 
     _check_images(drawing)
-    path = drawing.path("map")
+    path = drawing.path("map", label)
+    if side is not None:
+        drawing.check_room(side**2)
     model, _ = drawing.model()
     batch = drawing.spread_test_images(model, MAPPED, first=image)
     c = None if label is None else drawing.classes(model, label, 1)
@@ -59,7 +62,7 @@ def latent_map(
     "count",
     cls=WithFormerName,
     type=click.IntRange(1),
-    help="How many latents; each is one row.  [default: at most 16]",
+    help=f"How many latents; each is one row.  [default: at most {MOST_ROWS}]",
 )
 @click.option("--steps", type=click.IntRange(2), default=11, show_default=True, help="Images in a row.")
 @image_option
@@ -73,8 +76,9 @@ def traverse(drawing: Drawing, count: int | None, steps: int, image: int, label:
     from .. import plot
 
     _check_images(drawing)
-    path = drawing.path("traversals")
+    path = drawing.path("traversals", label)
     model, _ = drawing.model()
+    drawing.check_room(min(count or MOST_ROWS, model.latent_size) * steps)
     batch = drawing.spread_test_images(model, MAPPED, first=image)
     c = None if label is None else drawing.classes(model, label, 1)
     drawing.save(plot.traversals(model, batch.x, batch.c, drawn_c=c, steps=steps, latents=count), path)

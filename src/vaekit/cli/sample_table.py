@@ -22,9 +22,9 @@ def sample_table(drawing: Drawing, count: int, where: Sequence[str], label: str 
     from ..store.files import slug
 
     run, values = drawing.run, _values(where)
-    path = drawing.output or run.path_to_write(
-        f"samples/sample-{drawing.seed}{''.join(f'-{slug(text)}' for text in where)}.csv"
-    )
+    given = [*([] if label is None else [f"class {label}"]), *(text.replace("=-", "=minus ") for text in where)]
+    name = "-".join(map(slug, ("sample", str(drawing.seed), *given)))
+    path = drawing.output or run.path_to_write(f"samples/{name}.csv")
     check_writable(path)
     drawing.check_output(path)
     model, _ = drawing.model()

@@ -46,7 +46,7 @@ def check(
 ) -> None:
     """Try a part, or a whole model, on a few rows, and say in plain words everything that is missing or wrong.
 
-    It is not the command `vae check`, which grades a student's file.
+    It does not grade a student's file, as the command `vae check` does.
 
     A class is made, and started from training rows, as a config would do it, with default parts around it. Random
     numbers are drawn from a stream of their own, and a module is tried as a copy, on the CPU in float32: a later

@@ -116,7 +116,7 @@ class MeasureInput:
     Arguments:
         model: The model.
         dataset: The data set of the rows; measures that learn from training rows take its training split.
-        split: The rows to evaluate the model on.
+        stored_rows: The rows to evaluate the model on, as the data set has them; `rows` has them as they are evaluated.
         options: How to evaluate.
         loss: The loss that the model was trained with, or None.
         cache_of: Function from the settings that finished batches depend on to their cache.
@@ -125,7 +125,7 @@ class MeasureInput:
 
     model: LatentVariableModel
     dataset: Dataset
-    split: Split
+    stored_rows: Split
     options: Options
     loss: Loss | None = None
     cache_of: CacheOf | None = None
@@ -143,7 +143,7 @@ class MeasureInput:
             "data": self.dataset.name,
             "checksum": self.dataset.checksum,
             "split": self.options.split if self.dataset.is_split else "all rows",
-            **row_counts(len(self.split), len(self.dataset.split(self.options.split))),
+            **row_counts(len(self.stored_rows), len(self.dataset.split(self.options.split))),
             "binarize": _BINARIZED[self.binarize],
             "likelihood": self.likelihood_kind.description,
             "samples": self.options.samples,
@@ -155,7 +155,7 @@ class MeasureInput:
     @cached_property
     def rows(self) -> Batch:
         """The rows, always binarized in the same way."""
-        return self.rows_of(self.split)
+        return self.rows_of(self.stored_rows)
 
     def rows_of(self, split: Split) -> Batch:
         """All rows of a split as they are evaluated, with the context or labels of a conditional model."""
@@ -166,7 +166,7 @@ class MeasureInput:
     @property
     def dimensions(self) -> float:
         """The mean number of observed values in a row."""
-        mask = self.split.observed_in_memory
+        mask = self.stored_rows.observed_in_memory
         return self.rows.x[0].numel() if mask is None else mask.sum().item() / len(mask)
 
     def for_estimators(self, **settings: Any) -> dict[str, Any]:

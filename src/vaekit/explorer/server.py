@@ -100,7 +100,7 @@ class Answers:
     def _rows(self, request: Request, name: str, shape: list[int]) -> Tensor:
         try:
             rows = torch.tensor(request.get(name), dtype=torch.float32).reshape(-1, *shape)
-        except (TypeError, ValueError, RuntimeError):
+        except (TypeError, ValueError, RuntimeError, OverflowError):
             raise DataError(f"{name} must be rows of shape {shape}") from None
         if not 1 <= len(rows) <= REQUEST_ROWS or not bool(rows.isfinite().all()):
             raise DataError(f"{name} must have 1 to {REQUEST_ROWS} finite rows")

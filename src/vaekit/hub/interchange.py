@@ -26,10 +26,10 @@ PARITY_LIMIT = 1e-5
 Parity = dict[str, float]  # greatest deviation from PyTorch by output; relative for values above 1
 
 
-def modules(
+def encoder_and_decoder(
     model: LatentVariableModel, x: Tensor, c: Tensor | None
 ) -> dict[str, tuple[nn.Module, tuple[Tensor, ...], list[str]]]:
-    """Encoder and decoder: module, inputs, and names of the outputs.
+    """The encoder and the decoder of a model by name: each a module, its inputs, and the names of its outputs.
 
     Arguments:
         model: The model.
@@ -62,7 +62,7 @@ def to_onnx(model: LatentVariableModel, x: Tensor, c: Tensor | None, folder: Pat
     except ImportError as error:
         raise ConfigError(f"ONNX needs {error.name}; pip install 'vaekit[onnx]'") from None
     parity = {}
-    for name, (module, inputs, outputs) in modules(model, x, c).items():
+    for name, (module, inputs, outputs) in encoder_and_decoder(model, x, c).items():
         path = folder / f"{name}.onnx"
         names = [{"encoder": "x", "decoder": "z"}[name], "c"][: len(inputs)]
         with _quietly(), _explained(name):
@@ -97,7 +97,7 @@ def to_exported_program(model: LatentVariableModel, x: Tensor, c: Tensor | None,
         ConfigError: A part cannot be exported, or the file that is read back deviates.
     """
     parity = {}
-    for name, (module, inputs, outputs) in modules(model, x, c).items():
+    for name, (module, inputs, outputs) in encoder_and_decoder(model, x, c).items():
         path = folder / f"{name}.pt2"
         with _quietly(), _explained(name):
             shapes = _any_batch(inputs)

@@ -9,7 +9,7 @@ import torch
 from .. import __version__, plot
 from ..data.dataset import evenly_spread
 from ..distributions import centre
-from ..errors import RunError
+from ..errors import ConfigError, RunError
 from ..evaluation.evaluation_file import Evaluation
 from ..evaluation.latent_space.aggregate import STATISTICS
 from ..evaluation.model_with_data import ModelWithData
@@ -45,12 +45,18 @@ def export(
 
     Raises:
         RunError: The run is unknown, or the folder has other content or cannot be written.
-        ConfigError: The model cannot be exported to ONNX or as a program.
+        ConfigError: The model cannot be exported to ONNX or as a program, or there are no test rows to compare on.
     """
     restored = RestoredRun.of(run, root=root, trust=trust)
     target = restored.run.path / "export" if folder is None else Path(folder)
     _check_replaceable(target)
     exported = ModelWithData.of_run(restored, restored.model(), STATISTICS)
+    if (onnx or torch_export) and not len(exported):
+        raise ConfigError(
+            f"the data of run {restored.run.name} have no test rows, on which the encoder and the decoder in other "
+            "formats are compared with PyTorch; leave these formats out",
+            arguments=("onnx", "torch-export"),
+        )
     new = files.temporary(target)
     with files.file_errors("write", target):
         new.mkdir(parents=True)
@@ -74,7 +80,7 @@ def _fill(new: Path, restored: RestoredRun, exported: ModelWithData, *, onnx: bo
     pictures = _pictures(new, exported)
     parity: dict[str, interchange.Parity] = {}
     rows = slice(0, interchange.PARITY_ROWS)
-    if len(exported) and (onnx or torch_export):
+    if onnx or torch_export:
         x, c = exported.posterior_input(rows), exported.context(rows)
         if onnx:
             parity |= interchange.to_onnx(exported.model, x, c, new)

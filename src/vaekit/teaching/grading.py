@@ -32,10 +32,11 @@ class Verdict:
 
 
 def check(path: str | Path, *, seconds: int = 20, megabytes: int = 4096) -> Report:
-    """Points per section for a solution of the assignment, and a diagnosis of each mistake.
+    """Grade a student's file: points for each section of the assignment, and a diagnosis of each mistake.
 
-    The file runs in a process of its own. Its prints are dropped. A part that crashes, hangs or exits gets no
-    point, and the others are checked all the same.
+    `vae check` prints it; `vaekit.check` tries a part of a model before training. The file runs in a process of its
+    own. Its prints are dropped. A part that crashes, hangs or exits gets no point, and the others are checked all the
+    same.
 
     Arguments:
         path: The student's file, of any name.

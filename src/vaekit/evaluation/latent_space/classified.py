@@ -60,7 +60,7 @@ def classification_error(
 
 def measure_classifier(inputs: MeasureInput) -> Findings:
     """The error of the classifier that was trained with the model, if there is one."""
-    labels = inputs.split.labels
+    labels = inputs.stored_rows.labels
     if labels is None:
         return Findings()
     error = classification_error(inputs.model, inputs.loss, inputs.rows.zero_filled, labels, listener=inputs.listener)

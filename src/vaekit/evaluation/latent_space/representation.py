@@ -36,7 +36,7 @@ def measure_latents(inputs: MeasureInput) -> Findings:
 
 def _classes(inputs: MeasureInput, posteriors: LatentStatistics) -> Findings:
     """The accuracy of a linear classifier and of the nearest neighbours on posterior means, and a picture of these."""
-    labels = inputs.split.labels
+    labels = inputs.stored_rows.labels
     if labels is None or len(labels[labels >= 0].unique()) < 2:
         return Findings()
     split = inputs.dataset.train.labelled()
@@ -49,7 +49,7 @@ def _classes(inputs: MeasureInput, posteriors: LatentStatistics) -> Findings:
     ]
     warning = "the linear probe and the neighbours read classes from latents, but the encoder was given these classes"
     pictures = {}
-    if inputs.split.c is None:
+    if inputs.stored_rows.c is None:
         rows = evenly_spread(len(inputs.rows), PICTURED_ROWS)
         shown = batchwise.batch(inputs.model, inputs.rows.rows(rows), 0, PICTURED_ROWS)
         pictures = {"latents": plot.latents(inputs.model, inputs.model.posterior_input(shown), labels[rows])}

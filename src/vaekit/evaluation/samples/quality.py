@@ -303,7 +303,7 @@ def measure_samples(inputs: MeasureInput) -> Findings:
     judge = classifier_for(dataset, device=model.device, listener=listener)
     others = dataset.test if inputs.options.split == "train" else dataset.train
     judgement = quality(
-        model, dataset, judge, split=inputs.split, others=others, seed=inputs.options.seed, listener=listener
+        model, dataset, judge, split=inputs.stored_rows, others=others, seed=inputs.options.seed, listener=listener
     )
     return Findings(
         judgement.values,
@@ -315,7 +315,7 @@ def measure_samples(inputs: MeasureInput) -> Findings:
 def _why_not(inputs: MeasureInput) -> str | None:
     """Why samples cannot be judged, or None."""
     model, dataset = inputs.model, inputs.dataset
-    are_bytes = dataset.kind == "image" and inputs.split.x.dtype == torch.uint8
+    are_bytes = dataset.kind == "image" and inputs.stored_rows.x.dtype == torch.uint8
     if dataset.num_classes < 2 or not are_bytes:
         return "a classifier needs 8-bit images of at least 2 classes"
     if dataset.train.labels is None:
@@ -324,7 +324,7 @@ def _why_not(inputs: MeasureInput) -> str | None:
         return "a classifier judges pixels in [0, 1], and samples of this model are counts"
     if model.context_size not in (0, dataset.num_classes):
         return f"a context of width {model.context_size} is not the classes of {dataset.name!r}"
-    fewest = min(len(inputs.split), len(dataset.train))
+    fewest = min(len(inputs.stored_rows), len(dataset.train))
     return f"it takes at least {FEWEST} images, to learn from and to compare with" if fewest < FEWEST else None
 
 

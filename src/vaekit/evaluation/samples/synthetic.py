@@ -196,12 +196,14 @@ def _task(columns: Sequence[Column], train: tuple[Tensor, Tensor], test: Tensor)
 
 def measure_drawn_rows(inputs: MeasureInput) -> Findings:
     """Compare drawn rows of a table with real ones."""
-    is_table = inputs.dataset.columns is not None and len(inputs.dataset.train) and len(inputs.split)
+    is_table = inputs.dataset.columns is not None and len(inputs.dataset.train) and len(inputs.stored_rows)
     if not inputs.options.judge or not is_table or inputs.model.context_size:
         return Findings()
     options = inputs.options
     held_out = options.split != "train"
-    return Findings(synthetic(inputs.model, inputs.dataset, split=inputs.split, held_out=held_out, seed=options.seed))
+    return Findings(
+        synthetic(inputs.model, inputs.dataset, split=inputs.stored_rows, held_out=held_out, seed=options.seed)
+    )
 
 
 SYNTHETIC = Measure(

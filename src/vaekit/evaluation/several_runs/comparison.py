@@ -39,12 +39,19 @@ _PER_ROW_LIMIT = 1 << 30  # bytes
 
 @dataclass(frozen=True)
 class EvaluatedRun:
-    """A run, its training seed, its evaluation and its flat config."""
+    """An evaluated run.
+
+    Arguments:
+        run: The run.
+        seed: Its training seed.
+        evaluation: Its evaluation.
+        settings: Its config, flat, without the keys that may differ within a group; equal settings make a group.
+    """
 
     run: Run
     seed: int
     evaluation: Evaluation
-    config: dict[str, Any]
+    settings: dict[str, Any]
 
 
 def compare(
@@ -134,16 +141,19 @@ def _evaluated_run(run: Run, selection: EvaluatedRows, data: str | os.PathLike[s
     config = flat(config_of(run).model_dump(exclude_none=True))
     seed = config.get("train.seed", 0)
     evaluation = Evaluation.from_json(run.read_json(selection.file))
-    return EvaluatedRun(run, seed if isinstance(seed, int) else 0, evaluation, config)
+    settings = {key: value for key, value in config.items() if key not in _NOT_COMPARED}
+    return EvaluatedRun(run, seed if isinstance(seed, int) else 0, evaluation, settings)
 
 
 def _grouped(members: Sequence[EvaluatedRun]) -> dict[str, list[EvaluatedRun]]:
-    """Groups of runs with equal configs; the name of a group says how it differs from others of the same preset."""
-    by_config: dict[str, list[EvaluatedRun]] = {}
+    """Groups of runs with equal settings; the name of a group says how it differs from others of the same preset."""
+    groups: list[list[EvaluatedRun]] = []
     for member in members:
-        settings = {key: value for key, value in member.config.items() if key not in _NOT_COMPARED}
-        by_config.setdefault(repr(sorted(settings.items())), []).append(member)
-    groups = list(by_config.values())
+        group = next((group for group in groups if group[0].settings == member.settings), None)
+        if group is None:
+            groups.append([member])
+        else:
+            group.append(member)
     presets = [str(group[0].run.environment.get("preset", "custom")) for group in groups]
     return {
         _label(
@@ -178,14 +188,11 @@ def _without_repeats(
 
 
 def _label(preset: str, member: EvaluatedRun, alike: Sequence[EvaluatedRun]) -> str:
-    keys = sorted({key for other in alike for key in other.config} | set(member.config))
-    differ = [
-        key
-        for key in keys
-        if key not in _NOT_COMPARED and any(other.config.get(key) != member.config.get(key) for other in alike)
+    own = member.settings
+    differing = [
+        f"{key}={own[key]}" for key in sorted(own) if any(other.settings.get(key) != own[key] for other in alike)
     ]
-    settings = [f"{key}={member.config[key]}" for key in differ if key in member.config]
-    return f"{preset} ({', '.join(settings)})" if settings else preset
+    return f"{preset} ({', '.join(differing)})" if differing else preset
 
 
 def _columns(members: Sequence[EvaluatedRun], requested: tuple[str, ...]) -> list[str]:
