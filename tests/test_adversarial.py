@@ -211,3 +211,16 @@ def test_a_preset_trains_and_is_evaluated(preset: str, tmp_path: Path, command: 
     evaluated = command("evaluate", "--samples", 10, "--json")
     assert evaluated.status == 0, evaluated.err
     assert '"nll"' in evaluated.out
+
+
+def test_frozen_weights_stay_in_every_objective() -> None:
+    x = torch.rand(32, 1, 8, 8, generator=torch.Generator().manual_seed(0))
+    for preset in ("factor-vae", "vae"):
+        model = build("vae", event_shape=(1, 8, 8), latent_size=2)
+        frozen, *others = model.parameters()
+        frozen.requires_grad_(False)
+        before = [weight.clone() for weight in (frozen, others[-1])]
+        fit(model, x, preset=preset, optimizer=torch.optim.Adam(model.parameters()), epochs=1, batch_size=16)
+        assert torch.equal(frozen, before[0]) and not torch.equal(others[-1], before[1])
+        fit(model, x, preset=preset, optimizer=torch.optim.Adam([frozen, *others[:5]]), epochs=1, batch_size=16)
+        assert torch.equal(frozen, before[0])

@@ -1,10 +1,11 @@
 """Batch: what any loader gives, and how a model takes it."""
 
+import numpy as np
 import pytest
 import torch
 
 from vaekit import build
-from vaekit.data import Batch, as_batch
+from vaekit.data import Batch, Split, as_batch
 from vaekit.errors import DataError
 
 X, LABELS = torch.arange(12.0).view(4, 3), torch.tensor([2, 0, -1, 1])
@@ -126,3 +127,8 @@ def test_a_model_gets_the_context_that_it_needs() -> None:
     assert made[2].isnan().all()  # unknown: no class by mistake
     with pytest.raises(DataError, match="conditional on 3 classes, but the loader gives no labels"):
         told.to_model(Batch(x))
+
+
+def test_arrays_of_several_shapes_are_refused_in_a_line() -> None:
+    with pytest.raises(DataError, match="x must be numbers, a tensor or a NumPy array, got"):
+        Split([np.zeros((2, 3)), np.zeros((2, 4))])  # type: ignore[arg-type]

@@ -437,7 +437,7 @@ def test_bad_arrays_are_refused_in_one_line(tmp_path, what):
     [
         (CLASSES[1:], r"must be 60 integers, one per row, got int64 .59,."),
         (CLASSES / 1, "must be 60 integers"),
-        (CLASSES - 1, "from 0 to 65535, got -1 to 1"),
+        (CLASSES - 2, "from 0 to 65535, −1 if unknown, got -2 to 0"),
         (CLASSES * 10**9, "got 0 to 2000000000; renumber them"),
     ],
 )
@@ -635,3 +635,15 @@ def test_mutated_files_are_read_or_refused(tmp_path_factory, name):
         assert images.dtype == torch.uint8 or bool(((images >= 0) & (images <= 1)).all())
 
     check()
+
+
+def test_labels_of_minus_one_are_unknown(tmp_path: Path) -> None:
+    labels = np.array([-1, 7, 3, -1, 3] * 4)
+    np.savez(tmp_path / "some.npz", images=np.zeros((20, 1, 8, 8), "f4"), labels=labels)
+    data = load(tmp_path / "some.npz", validation=2, test=2)
+    known = torch.cat([split.required_labels() for split in data.splits.values()])
+    assert data.classes == ("3", "7") and sorted(known.tolist()) == [-1] * 8 + [0] * 8 + [1] * 4
+    for wrong, message in ((labels - 1, "−1 if unknown, got -2 to 6"), (np.full(20, -1), "all labels are −1")):
+        np.savez(tmp_path / "wrong.npz", images=np.zeros((20, 1, 8, 8), "f4"), labels=wrong)
+        with pytest.raises(DataError, match=message):
+            load(tmp_path / "wrong.npz", validation=2, test=2)

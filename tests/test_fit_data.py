@@ -1,5 +1,6 @@
 """What `fit` takes: the most natural calls work as they are meant, and data that a likelihood cannot have are refused."""
 
+import math
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,7 @@ from torch.utils import data as torch_data
 from torch.utils.data import DataLoader, Dataset, IterableDataset, TensorDataset
 
 import tiny
-from vaekit import build, fit, one_hot
+from vaekit import Composed, build, fit, likelihoods, one_hot
 from vaekit.data import Batch, Batches, Split
 from vaekit.data import Dataset as Data
 from vaekit.data.given_data import RowFormat
@@ -406,3 +407,38 @@ def test_one_hot_rows_of_whole_numbers_are_a_context_in_every_form() -> None:
         assert len(fit(model, rows, epochs=1)) == 1
     with pytest.raises(DataError, match=r"the context must have shape \(1, 3\), got \(1, 2\)"):
         fit(model, (x, one_hot[:, :2]), epochs=1)
+
+
+class Ratings(likelihoods.Normal):
+    """A likelihood of numbers from 1 to 5."""
+
+    value_range = (1.0, 5.0)
+
+
+def ratings(missing: str) -> LatentVariableModel:
+    model = build("vae", event_shape=(4,), latent_size=2, likelihood="normal")
+    likelihood = model.parts["likelihood"]
+    likelihood.__class__ = Ratings
+    posterior = model.parts["posterior"]
+    posterior.sees_missing = missing == "NaN"
+    return Composed(posterior, model.parts["prior"], likelihood, latent_size=2, event_shape=(4,))
+
+
+@pytest.mark.parametrize("missing", ["mask", "NaN"])
+def test_only_known_values_are_checked(missing: str) -> None:
+    x = 1 + 4 * torch.rand(20, 4, generator=torch.Generator().manual_seed(0))
+    observed = torch.ones(20, 4, dtype=torch.bool)
+    observed[0, 0] = False
+    model = ratings(missing)
+    filled = x.masked_fill(~observed, math.nan if missing == "NaN" else 0)
+    given = {} if missing == "NaN" else {"observed": observed}
+    model.check_values(filled, **given)
+    if missing == "mask":
+        assert math.isfinite(fit(model, Split(filled, observed=observed), epochs=1)[0]["neg_elbo"])
+        assert model.log_prob(filled, observed=observed).isfinite().all()
+        with pytest.raises(DataError, match=r"Ratings takes values in \[1, 5\], got \[0"):
+            model.log_prob(filled)
+    wrong = filled.clone()
+    wrong[1, 1] = 9
+    with pytest.raises(DataError, match=r"Ratings takes values in \[1, 5\], got \[1.*, 9\]"):
+        model.check_values(wrong, **given)

@@ -1,6 +1,7 @@
 """Rows that are handed in to validate or evaluate: all of them count, as the model reads them, under their own names."""
 
 import csv
+from collections.abc import Mapping
 from copy import deepcopy
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ from vaekit.data.evaluation_data import load_evaluation_data
 from vaekit.data.given_data import RowFormat
 from vaekit.data.loader_factory import LoaderFactory
 from vaekit.errors import ConfigError, DataError
+from vaekit.evaluation.model_with_data import data_for_model
 from vaekit.evaluation.single_rows import named_rows
 from vaekit.runs import lifecycle
 
@@ -55,9 +57,9 @@ def here(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def validated(model: Any, train: Any, validation: Any, **facts: Any) -> Batches:
+def validated(model: Any, train: Any, validation: Any, **wiring: Any) -> Batches:
     """The rows that a training validates with."""
-    row_format = RowFormat(model.event_shape, model.value_kind, columns=model.columns, **facts)
+    row_format = RowFormat(model.event_shape, model.value_kind, columns=model.columns, **wiring)
     _, validating = LoaderFactory(row_format, 8, torch.device("cpu")).loaders(train, validation)
     assert isinstance(validating, Batches)
     return validating
@@ -154,11 +156,44 @@ def test_classes_to_validate_with_are_numbered_as_in_the_training(tmp_path: Path
         np.save(tmp_path / f"{name}-labels.npy", np.resize(classes, 30))
     np.save(tmp_path / "none.npy", images(30))
     model = small(model={"condition": "class"}, num_classes=3)
-    split = validated(model, tmp_path / "tr.npy", tmp_path / "va.npy", conditional=True)
+    split = validated(model, tmp_path / "tr.npy", tmp_path / "va.npy", num_classes=3)
     assert split.labels.tolist() == [2, 1] * 15
     for name, message in (("new", "'4'"), ("none", "have no labels")):
         with pytest.raises(DataError, match=message):
-            validated(model, tmp_path / "tr.npy", tmp_path / f"{name}.npy", conditional=True)
+            validated(model, tmp_path / "tr.npy", tmp_path / f"{name}.npy", num_classes=3)
+
+
+def named_classes(folder: Path, counts: Mapping[str, int]) -> str:
+    """A folder of images of 8×8 pixels: a stripe, which says which animal it is."""
+    for name, count in counts.items():
+        (folder / name).mkdir(parents=True)
+        column = 2 * ("bird", "cat", "dog", "cow").index(name)
+        for i in range(count):
+            image = np.zeros((8, 8), np.uint8)
+            image[i % 8 :, column] = 255
+            Image.fromarray(image).save(folder / name / f"{i}.png")
+    return str(folder)
+
+
+def test_a_model_numbers_the_classes_of_other_data_by_name(tmp_path: Path) -> None:
+    train = named_classes(tmp_path / "a", {"bird": 8, "cat": 8, "dog": 8})
+    fewer = named_classes(tmp_path / "b", {"cat": 4, "dog": 4})
+    model = build("cvae", data={"name": train, "validation": 2, "test": 2}, latent_size=2)
+    assert model.class_names == ("bird", "cat", "dog")
+    assert data_for_model(model, fewer).test.labels.tolist() == [1] * 4 + [2] * 4
+    model.save(tmp_path / "model.safetensors")
+    assert load(tmp_path / "model.safetensors").class_names == model.class_names
+    validating = LoaderFactory(RowFormat.of(model), 8, model.device).loaders(
+        vae_data.load(train, validation=2, test=2).train, fewer
+    )[1]
+    assert torch.cat([batch.labels for batch in validating]).tolist() == [1] * 4 + [2] * 4
+
+    with pytest.raises(DataError, match=r"'cow'; known: bird, cat, dog; the model is conditional on these 3 classes"):
+        data_for_model(model, named_classes(tmp_path / "c", {"cow": 2}))
+    unnamed = build("cvae", event_shape=(1, 8, 8), num_classes=3, latent_size=2)
+    assert data_for_model(unnamed, train).classes == ("bird", "cat", "dog")  # as many, in their order
+    with pytest.raises(DataError, match="unknown class 'cat'; known: 0, 1, 2"):
+        data_for_model(unnamed, fewer)
 
 
 # rows in memory

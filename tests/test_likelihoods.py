@@ -519,3 +519,10 @@ def test_soft_bound() -> None:
     assert soft_bound(x, 6.0).abs().max() <= 6
     torch.testing.assert_close(soft_bound_inverse(soft_bound(x[40:61], 9.0), 9.0), x[40:61])
     assert (soft_bound(x[50:52], 6.0).diff() - 1).abs() < 0.01
+
+
+@pytest.mark.parametrize("kind", [Poisson, NegativeBinomial])
+def test_counts_beyond_the_greatest_mean_start_below_it(kind: Any) -> None:
+    likelihood = kind(nn.Identity(), event_shape=(1,)) if kind is NegativeBinomial else kind(nn.Identity())
+    output = likelihood.parameters_at(torch.tensor([1.0, 8e6, 9e6, 2e7]))
+    assert output.isfinite().all() and torch.equal(output, output.sort().values)

@@ -14,6 +14,7 @@ import tiny
 import vaekit
 from vaekit import plot
 from vaekit.cli import command
+from vaekit.cli.config_options import ConfigOptions
 from vaekit.data import Batch, Dataset, Split
 from vaekit.errors import ConfigError, DataError, VAEError
 from vaekit.evaluation import Options, Value, compare, complete, evaluate, evaluate_model, fit_prior
@@ -554,3 +555,10 @@ def test_arrays_are_filled_of_signals_and_vectors_only(tmp_path: Any, monkeypatc
         ConfigError, match=r"impute_array fills signals and vectors, but the data of run r are .*'image'"
     ):
         impute_array(run, vaekit.load(run), "x.npy")
+
+
+@pytest.mark.parametrize("name", ["😀.csv", "𠮷野.csv", 'a"b\\.csv', "x\x7f.csv", "3"])
+def test_any_name_of_data_reaches_the_config(name: str) -> None:
+    chosen = ConfigOptions("vae", None, ("data.name=other",), name, None, None, 3, None, 0, False)
+    config = chosen.config()
+    assert config.data.name == name and (config.train.epochs, config.train.seed) == (3, 0)

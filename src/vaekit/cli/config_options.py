@@ -1,7 +1,6 @@
 """The options that make a config: a preset or a file, with settings on top."""
 
 import functools
-import json
 import os
 from collections.abc import Callable, Collection
 from dataclasses import dataclass, fields
@@ -72,9 +71,12 @@ class ConfigOptions:
         self._check_preset(config.preset_names())
         values = {key: getattr(self, name) for name, key in KEYS.items()}
         given = {key: value for key, value in values.items() if value is not None and value is not False}
-        typed = [f"{key}={json.dumps(value)}" for key, value in given.items()]
+        sections: dict[str, dict[str, Any]] = {}
+        for key, value in given.items():
+            section, _, option = key.partition(".")
+            sections.setdefault(section, {})[option] = value
         preset = self._default_preset() if self.preset is None and self.config_file is None else self.preset
-        return config.read(preset, self.config_file, [*self.settings, *typed])
+        return config.read(preset, self.config_file, self.settings, sections)
 
     def _check_preset(self, known: Collection[str]) -> None:
         """Refuse a data set or a file in place of the preset, and name the right option.

@@ -86,13 +86,17 @@ def build(
     if is_named:
         data = load(**recipe.data_arguments)
     rows: Split | None
+    class_names = None
     if isinstance(data, Dataset):
         shape, num_classes, columns, rows = data.event_shape, data.num_classes, data.columns, data.train
+        class_names = data.classes
     else:
         shape = as_shape("event_shape", event_shape if columns is None else len(columns))
         rows = _rows_of(x, labels, shape, recipe.value_kind)
     start, classes = (None, None) if rows is None else rows_to_start_from(rows, value_kind=recipe.value_kind)
-    return recipe.model(event_shape=shape, num_classes=num_classes, x=start, labels=classes, columns=columns)
+    return recipe.model(
+        event_shape=shape, num_classes=num_classes, x=start, labels=classes, columns=columns, class_names=class_names
+    )
 
 
 def _refuse_beside_data(beside: Mapping[str, Any]) -> None:

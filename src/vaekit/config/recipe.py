@@ -105,6 +105,7 @@ class Recipe:
         x: Tensor | None = None,
         labels: Tensor | None = None,
         columns: Sequence[Column] | None = None,
+        class_names: Sequence[str] | None = None,
     ) -> LatentVariableModel:
         """Make the model, on the CPU, from torch's global random stream.
 
@@ -114,15 +115,20 @@ class Recipe:
             x: Training rows, shape (N, *event_shape), for parts that start from the data.
             labels: Classes of these rows, shape (N,), for the same parts of a conditional model.
             columns: The columns of a table.
+            class_names: Names of the classes of a conditional model.
 
         Raises:
             ConfigError: The parts do not fit together.
         """
         recipe = self.with_options_from_data(x)
         model = recipe._model(event_shape, num_classes, x, labels, columns)
-        wiring = {"event_shape": list(event_shape), "num_classes": num_classes}
-        table = {"columns": [column.to_json() for column in columns]} if columns is not None else {}
-        model.made_of = {"config": recipe.config.model_dump(exclude_none=True), **wiring, **table}
+        made_of: dict[str, Any] = {"event_shape": list(event_shape), "num_classes": num_classes}
+        if columns is not None:
+            made_of["columns"] = [column.to_json() for column in columns]
+        if class_names is not None and model.context_size == len(class_names):
+            model.class_names = tuple(class_names)
+            made_of["class_names"] = list(class_names)
+        model.made_of = {"config": recipe.config.model_dump(exclude_none=True), **made_of}
         return model
 
     def _model(
@@ -223,19 +229,20 @@ class Recipe:
         """The completed config as TOML."""
         return self.config.to_toml()
 
-    def shapes(
-        self, *, event_shape: tuple[int, ...], num_classes: int, columns: Sequence[Column] | None = None
-    ) -> dict[str, torch.Size] | None:
+    def shapes(self, **wiring: Any) -> dict[str, torch.Size] | None:
         """The shapes of the model's weights and buffers by name, computed on the meta device, without memory.
 
         None if a part looks at values while it is made, as zuko's masked networks do.
+
+        Arguments:
+            wiring: Arguments of `model`.
 
         Raises:
             ConfigError: The parts do not fit together, or no tensor can have these sizes.
         """
         try:
             with torch.device("meta"), _Undrawn(), seeded(torch.Generator("cpu").manual_seed(0)):
-                model = self.model(event_shape=event_shape, num_classes=num_classes, columns=columns)
+                model = self.model(**wiring)
         except NotImplementedError:
             return None
         except (MemoryError, OverflowError, RuntimeError, TypeError) as error:  # from sizes beyond 64 bits

@@ -152,8 +152,7 @@ def as_tensor(value: object, what: str) -> Tensor:
             value = torch.from_numpy(np.require(array, array.dtype.newbyteorder("="), "W"))
     except (TypeError, ValueError, RuntimeError):
         shown = " ".join(repr(value).split())
-        words = [word for word in np.ravel(np.asarray(value, object))[:1] if isinstance(word, str)]
-        are_names = what.endswith("labels") and bool(words)
+        are_names = what.endswith("labels") and isinstance(_first(value), str)
         remedy = "; number the classes: np.unique(labels, return_inverse=True)[1]" if are_names else ""
         raise DataError(f"{what} must be numbers, a tensor or a NumPy array, got {shown:.80}{remedy}") from None
     if value.layout != torch.strided:
@@ -161,6 +160,13 @@ def as_tensor(value: object, what: str) -> Tensor:
     if value.is_complex():
         raise DataError(f"{what} must be real numbers, got {value.dtype}; pass .real, or both parts as two channels")
     return value
+
+
+def _first(values: Any) -> Any:
+    """The first of nested values, or None."""
+    while isinstance(values, (list, tuple)) and values:
+        values = values[0]
+    return next(iter(np.asarray(values, object).flat), None)
 
 
 def check_observed(observed: Any, x: Any) -> None:

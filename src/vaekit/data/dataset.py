@@ -4,7 +4,7 @@ import hashlib
 import math
 import operator
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal, Self, get_args
 
 import numpy as np
@@ -14,7 +14,7 @@ from torch import Tensor
 from ..errors import ConfigError, DataError, check_count, unknown
 from ..store import files
 from .batch import as_tensor, check_observed, described
-from .labels import class_numbers
+from .labels import class_numbers, renumbered
 from .ondisk import Stored, row_index
 from .origin import Origin
 from .table.columns import Column
@@ -269,6 +269,36 @@ class Dataset:
         empty = first.rows(slice(0)) if isinstance(first, Split) else first  # what is not a split is refused below
         every = [splits.get(split, empty) for split in SPLITS]
         return cls(name, every[0], every[1], every[2], **{"classes": ("all",), **others})
+
+    def numbered_by(self, class_names: Sequence[str] | None, num_classes: int) -> Self:
+        """The same rows, with their classes numbered by name as a conditional model numbers them.
+
+        Rows with a context of their own stay as they are. Data of the one class "all" have no labels.
+
+        Arguments:
+            class_names: Names of the model's classes. Where they are not known, as many classes keep their numbers, and
+                names of fewer classes must be the numbers themselves.
+            num_classes: The number of the model's classes.
+
+        Raises:
+            DataError: The model does not know the class of a row.
+        """
+        known = tuple(class_names or map(str, range(num_classes)))
+        keeps_numbers = self.classes == known or (class_names is None and self.num_classes == num_classes)
+        if keeps_numbers or any(split.c is not None for split in self.splits.values()):
+            return self
+        try:
+            splits: Any = {name: self._renumbered(split, known) for name, split in self.splits.items()}
+        except DataError as error:
+            raise DataError(
+                f"{error}; the model is conditional on these {num_classes} classes: name those of {self.name!r} alike, "
+                "or pass (x, labels) with the model's numbers"
+            ) from None
+        return replace(self, classes=known, **splits)
+
+    def _renumbered(self, split: Split, known: Sequence[str]) -> Split:
+        without = split.labels is None or self.classes == ("all",)
+        return replace(split, labels=None if without else renumbered(split.required_labels(), self.classes, known))
 
     @property
     def is_split(self) -> bool:

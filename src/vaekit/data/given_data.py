@@ -50,14 +50,16 @@ class RowFormat:
     Arguments:
         event_shape: Shape of the values of one row; None accepts any.
         value_kind: Meaning of the numbers.
-        conditional: Whether labels, or a context, are needed.
+        num_classes: Number of classes, or of values of the context, of a conditional model; else 0.
+        class_names: Names of the classes, where they are known.
         columns: Columns of the model's table.
         sees_missing: Whether the model takes NaN for a missing value; in a table NaN is always a missing value.
     """
 
     event_shape: tuple[int, ...] | None
     value_kind: ValueKind
-    conditional: bool = False
+    num_classes: int = 0
+    class_names: Sequence[str] | None = None
     columns: Sequence[Column] | None = None
     sees_missing: bool = False
 
@@ -67,7 +69,8 @@ class RowFormat:
         return cls(
             event_shape=model.event_shape,
             value_kind=model.value_kind,
-            conditional=bool(model.context_size),
+            num_classes=model.context_size,
+            class_names=model.class_names,
             columns=model.columns,
             sees_missing=model.sees_missing,
         )
@@ -127,7 +130,7 @@ class RowFormat:
         if (self.value_kind == "table" or self.sees_missing) and bool(x.isnan().any()):
             observed = ~x.isnan()
             x = x.masked_fill(~observed, 0)
-        if labels is None and self.conditional:
+        if labels is None and self.num_classes:
             raise DataError("this model is conditional, but the data have no labels; pass (x, labels)")
         if labels is None:
             return Split(x, observed=observed)
@@ -153,7 +156,7 @@ class RowFormat:
         if not is_array(x) or isinstance(y, str) or not (y is None or is_array(y) or isinstance(y, Sequence)):
             return False
         shape = () if y is None else tuple(getattr(y, "shape", (len(y),)))
-        return len(shape) < len(x.shape) or (self.conditional and shape[1:] != tuple(x.shape[1:]))
+        return len(shape) < len(x.shape) or (self.num_classes > 0 and shape[1:] != tuple(x.shape[1:]))
 
     def _gives_rows(self, given: Any) -> bool:
         """A sequence gives rows one by one, not batches, if the x of its first item has the shape of a row.

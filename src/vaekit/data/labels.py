@@ -36,7 +36,7 @@ def renumbered(labels: Tensor, classes: Sequence[str], known: Sequence[str]) -> 
 
 
 def numbered_labels(values: NDArray[Any], count: int, name: str) -> NumberedLabels:
-    """Labels as numbers 0, 1, …, and the names of the classes, which are the labels that occur.
+    """Labels as numbers 0, 1, …, and the names of the classes, which are the labels that occur. −1 stays: unknown.
 
     Arguments:
         values: Texts or whole numbers, shape (N,).
@@ -44,7 +44,7 @@ def numbered_labels(values: NDArray[Any], count: int, name: str) -> NumberedLabe
         name: What has the labels, for messages.
 
     Raises:
-        DataError: The labels are not such values, one for each row.
+        DataError: The labels are not such values, one for each row, or all are −1.
     """
     if values.shape == (count,) and values.dtype.kind == "U":
         classes, labels = np.unique(values, return_inverse=True)
@@ -52,10 +52,16 @@ def numbered_labels(values: NDArray[Any], count: int, name: str) -> NumberedLabe
     if values.shape != (count,) or values.dtype.kind not in "iu":
         raise DataError(f"{name}: labels must be {count} integers, one per row, got {values.dtype} {values.shape}")
     low, high = int(values.min(initial=0)), int(values.max(initial=0))
-    if low < 0 or high >= _MOST_CLASSES:
-        raise DataError(f"{name}: labels must be from 0 to {_MOST_CLASSES - 1}, got {low} to {high}; renumber them")
-    classes, labels = np.unique(values, return_inverse=True)
-    return labels.reshape(count).astype(np.int64), tuple(map(str, classes.tolist()))
+    if low < -1 or high >= _MOST_CLASSES:
+        raise DataError(
+            f"{name}: labels must be from 0 to {_MOST_CLASSES - 1}, −1 if unknown, got {low} to {high}; renumber them"
+        )
+    known = values >= 0
+    if count and not known.any():
+        raise DataError(f"{name}: all labels are −1, unknown; leave the labels out")
+    numbers = np.full(count, -1, np.int64)
+    classes, numbers[known] = np.unique(values[known], return_inverse=True)
+    return numbers, tuple(map(str, classes.tolist()))
 
 
 def class_numbers(labels: Tensor, rows: int) -> Tensor:

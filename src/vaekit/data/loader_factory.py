@@ -4,7 +4,7 @@ Not for: telling the kinds apart (`given_data`), what a batch is (`batch`), or h
 """
 
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -16,7 +16,6 @@ from .batches import Batches
 from .dataset import Dataset, Split
 from .evaluation_data import load_evaluation_data
 from .given_data import OneByOne, RowFormat
-from .labels import renumbered
 from .loading import load
 from .table.columns import check_columns
 
@@ -48,10 +47,12 @@ class LoaderFactory:
         if isinstance(train, (str, os.PathLike)):
             is_signals = len(rows.event_shape or ()) == 2 and os.fspath(train).lower().endswith((".npy", ".npz"))
             train = load(train, value_kind=rows.value_kind, kind="signal" if is_signals else None)
-        training, classes = rows.interpreted(train), None
+        training = rows.interpreted(train)
         if isinstance(training, Dataset):
             check_columns(rows.columns, training.columns)
-            rows, classes = replace(rows, columns=rows.columns or training.columns), training.classes
+            if rows.class_names is not None:
+                training = training.numbered_by(rows.class_names, rows.num_classes)
+            rows = replace(rows, columns=rows.columns or training.columns, class_names=training.classes)
             if validation is None and len(training.validation):
                 validation = training.validation
             training = training.train
@@ -65,25 +66,8 @@ class LoaderFactory:
         validating = rows.interpreted(validation)
         if isinstance(validating, Dataset):
             check_columns(self.row_format.columns, validating.columns)
-            validating = self._to_validate(validating, classes)
+            validating = _to_validate(validating, rows)
         return batches, self._served(validating, shuffle=False)
-
-    def _to_validate(self, data: Dataset, classes: Sequence[str] | None) -> Split:
-        """The rows of a data set to validate with: all if it is not split. Classes are numbered as in the training.
-
-        Raises:
-            DataError: There is no row, or a conditional model does not know the class of one.
-        """
-        split = data.split("validation" if data.is_split else "test")
-        if not self.row_format.conditional or split.c is not None or classes in (None, data.classes):
-            return split
-        assert classes is not None
-        labels = None if data.classes == ("all",) else split.labels
-        if labels is None:
-            raise DataError(
-                f"this model is conditional, but the rows of {data.name!r} have no labels; pass (x, labels)"
-            )
-        return replace(split, labels=renumbered(labels, data.classes, classes))
 
     def _served(self, rows: Split | OneByOne | Iterable[Any], *, shuffle: bool) -> Iterable[Any]:
         if isinstance(rows, Split):
@@ -94,3 +78,17 @@ class LoaderFactory:
                 rows.rows, batch_size=self.batch_size, shuffle=None if rows.is_stream else shuffle
             )
         return rows
+
+
+def _to_validate(data: Dataset, rows: RowFormat) -> Split:
+    """The rows of a data set to validate with: all if it is not split. Classes are numbered as in the training.
+
+    Raises:
+        DataError: There is no row, or a conditional model does not know the class of one.
+    """
+    if rows.num_classes:
+        data = data.numbered_by(rows.class_names, rows.num_classes)
+    split = data.split("validation" if data.is_split else "test")
+    if rows.num_classes and split.c is None and split.labels is None:
+        raise DataError(f"this model is conditional, but the rows of {data.name!r} have no labels; pass (x, labels)")
+    return split

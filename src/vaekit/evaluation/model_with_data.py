@@ -39,12 +39,12 @@ def data_for_model(model: LatentVariableModel, data: Any) -> Dataset:
         DataError: The rows, the columns or the labels do not fit the model.
     """
     if isinstance(data, (str, os.PathLike)) or is_frame(data):
-        return load_evaluation_data(
+        data = load_evaluation_data(
             data, value_kind=model.value_kind, event_shape=model.event_shape, columns=model.columns
         )
     if isinstance(data, Dataset):
         check_columns(model.columns, data.columns)
-        return data
+        return data.numbered_by(model.class_names, model.context_size) if model.context_size else data
     if is_array(data) or (isinstance(data, tuple) and len(data) in (1, 2)):
         data = RowFormat.of(model).interpreted(data[0] if isinstance(data, tuple) and len(data) == 1 else data)
     if not isinstance(data, Split):
@@ -54,7 +54,7 @@ def data_for_model(model: LatentVariableModel, data: Any) -> Dataset:
         )
     kind = "signal" if len(data.event_shape) == 2 else None if model.columns is None else "table"
     last = -1 if data.labels is None or not len(data) else int(data.labels.max())
-    classes = tuple(map(str, range(max(last + 1, model.context_size)))) or ("all",)
+    classes = model.class_names or tuple(map(str, range(max(last + 1, model.context_size)))) or ("all",)
     return Dataset.of_splits("given rows", {"test": data}, classes=classes, kind=kind, columns=model.columns)
 
 

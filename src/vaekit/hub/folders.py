@@ -108,6 +108,7 @@ def _built(table: Any, state: dict[str, torch.Tensor], where: Path, misfit: str,
     recipe = Recipe.resolve(parse(_config_of(table, where), str(where)), trust=trust)
     wiring: dict[str, Any] = {"event_shape": tuple(table["event_shape"]), "num_classes": table["num_classes"]}
     wiring["columns"] = columns_from(table.get("columns"), table["event_shape"], where)
+    wiring["class_names"] = table.get("class_names")
     return build_with_weights(recipe, wiring, state, shapes_of(recipe, wiring), misfit)
 
 
@@ -123,9 +124,12 @@ def _config_of(table: Any, where: Path) -> dict[str, Any]:
         raise RunError(
             f"{where} has format {table.get('format')!r:.20}, this version reads {EXPORT_FORMAT}; update vaekit"
         )
-    shape, classes = table.get("event_shape"), table.get("num_classes")
+    shape, classes, names = (table.get(key) for key in ("event_shape", "num_classes", "class_names"))
     valid_shape = isinstance(shape, list) and shape and all(type(n) is int and 0 < n < 1 << 24 for n in shape)
     if not valid_shape or type(classes) is not int or classes < 0 or not isinstance(table.get("config"), dict):
         values = f"{json.dumps(shape)[:80]} and {classes!r:.20}"
         raise RunError(f"{where} is damaged: {values} are not a shape and a number of classes")
+    named = isinstance(names, list) and len(names) == classes and all(isinstance(name, str) for name in names)
+    if names is not None and not named:
+        raise RunError(f"{where} is damaged: {json.dumps(names)[:80]} are not the names of {classes} classes")
     return table["config"]

@@ -69,8 +69,8 @@ class Counts(PerValueLikelihood):
         """Independent counts of mean μ."""
 
     def parameters_at(self, mean: Tensor) -> Tensor:
-        """The network's output at which the mean for s = 1 is `mean`, at least 0.001."""
-        return soft_bound_inverse(mean.clamp(min=1e-3).log(), self.limit)
+        """The network's output at which the mean for s = 1 is `mean`, at least 0.001 and below the greatest one."""
+        return soft_bound_inverse(mean.clamp(min=1e-3).log().clamp(max=0.99 * self.limit), self.limit)
 
 
 class Poisson(Counts):

@@ -41,8 +41,9 @@ class LatentVariableModel(ModelInputs, ABC):
         latent_shape: Event shape of z; (Z,), unless a model says otherwise.
         context_size: C, the width of c; 0 for an unconditional model.
         takes_classes: Whether the number of a class may be given in place of its one-hot row of c.
+        class_names: Names of the classes, by which other data are numbered; None where they are not known.
         event_shape: Event shape of x; None if the model takes every shape.
-        made_of: The config, event shape and number of classes that made the model; None for one made by hand.
+        made_of: The config, event shape and classes that made the model; None for one made by hand.
         value_range: Least and greatest value of x; None if every number is allowed.
         value_kind: Meaning of the numbers in x: "pixels", "real", "counts" (whole numbers) or "table" (columns).
         columns: The columns of a table, for a model of tables.

@@ -57,16 +57,16 @@ class Composed(LatentVariableModel):
         """A draw, which a loss reads: `model(x)` is a draw, `elbo(model(x))` its ELBO."""
         return self.draw(x, c, k=k)
 
-    def check_values(self, x: Tensor, observed: Tensor | None = None) -> None:
-        """Refuse numbers that the likelihood has no density for.
+    def check_known(self, values: Tensor) -> None:
+        """Refuse known numbers, of any shape, that the likelihood has no density for.
 
         Raises:
-            DataError: The likelihood has no density for a value of x.
+            DataError: The likelihood has no density for a value.
         """
         check = getattr(self.parts["likelihood"], "check", None)
-        if check is not None and x.numel():
-            check(x)
-        super().check_values(x, observed)
+        if check is not None and values.numel():
+            check(values)
+        super().check_known(values)
 
     @property
     def posterior_module(self) -> nn.Module:

@@ -30,6 +30,7 @@ class ModelInputs(nn.Module):
 
     context_size: int = 0
     takes_classes: bool = True
+    class_names: tuple[str, ...] | None = None
     event_shape: tuple[int, ...] | None = None
     value_range: tuple[float, float] | None = None
     columns: tuple[Column, ...] | None = None
@@ -76,10 +77,21 @@ class ModelInputs(nn.Module):
         Raises:
             DataError: A value of x is outside `value_range` or not finite, or no value of its column of a table.
         """
+        known = None if observed is None else observed.to(x.device)
         if self.columns is not None and x.ndim == 2:
-            seen = x if observed is None else x.masked_fill(~observed.to(x.device), math.nan)
-            check_encoded(self.columns, seen.detach().float().cpu().numpy())
-        check_values(x.masked_fill(x.isnan(), 0) if self.sees_missing else x, self.value_range)
+            with_gaps = x if known is None else x.masked_fill(~known, math.nan)
+            check_encoded(self.columns, with_gaps.detach().float().cpu().numpy())
+        if self.sees_missing:
+            known = ~x.isnan() if known is None else known & ~x.isnan()
+        self.check_known(x if known is None else x[known])
+
+    def check_known(self, values: Tensor) -> None:
+        """Refuse known numbers, of any shape, that the model has no density for. This waits for the device.
+
+        Raises:
+            DataError: A value is outside `value_range`, or not finite.
+        """
+        check_values(values, self.value_range)
 
     def checked(self, x: Tensor, observed: Tensor | None = None) -> Tensor:
         """Rows x as `as_rows` gives them, with their values checked where observed.

@@ -18,6 +18,7 @@ class ModelSpec:
         latent_shape: Event shape of z.
         context_size: C, the width of c; 0 for an unconditional model.
         takes_classes: Whether a class can stand for its one-hot row of c.
+        class_names: Names of the classes, in their order; None where they are not known.
         event_shape: Event shape of x, or None where any will do.
         value_kind: Meaning of the numbers in x.
         value_range: Least and greatest value of x, or None where any will do.
@@ -28,6 +29,7 @@ class ModelSpec:
     latent_shape: tuple[int, ...]
     context_size: int = 0
     takes_classes: bool = True
+    class_names: tuple[str, ...] | None = None
     event_shape: tuple[int, ...] | None = None
     value_kind: ValueKind = "real"
     value_range: tuple[float, float] | None = None

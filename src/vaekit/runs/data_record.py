@@ -106,7 +106,12 @@ class DataRecord:
     @property
     def wiring(self) -> dict[str, Any]:
         """The wiring of the parts of a model."""
-        return {"event_shape": self.event_shape, "num_classes": self.num_classes, "columns": self.columns}
+        return {
+            "event_shape": self.event_shape,
+            "num_classes": self.num_classes,
+            "columns": self.columns,
+            "class_names": self.classes,
+        }
 
     def to_json(self) -> dict[str, Any]:
         """The record as the table `data` of environment.json."""

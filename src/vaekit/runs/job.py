@@ -250,7 +250,7 @@ def _model_from_rows(recipe: Recipe, data: Dataset, device: torch.device) -> tup
     x, labels = rows_to_start_from(data.train, value_kind=recipe.value_kind)
     recipe = recipe.with_options_from_data(x)
     shapes: dict[str, Any] = {"event_shape": data.event_shape, "num_classes": data.num_classes}
-    model = recipe.model(**shapes, x=x, labels=labels, columns=data.columns).to(device)
+    model = recipe.model(**shapes, x=x, labels=labels, columns=data.columns, class_names=data.classes).to(device)
     check_trainable(model)
     return recipe.with_train(precision=find_precision(recipe.config.train.precision, model)), model
 

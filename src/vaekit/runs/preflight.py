@@ -18,7 +18,9 @@ from ..errors import ConfigError, DataError
 from ..training.devices import memory_of
 
 MOST_NUMBERS = 1 << 34  # 64 GiB of them
-COPIES = 4  # of the weights; a training holds at least: weights, gradients, and two moments
+# Copies of the weights that a training holds at least: weights, gradients, two moments; the last good weights and
+# moments; the best weights.
+COPIES = 8
 LARGE = 10_000_000  # weights; a smaller model gets no warning
 
 

@@ -53,7 +53,7 @@ def players_of(
     ordered = [p for p in parameters if in_optimizer.pop(id(p), None) is not None]
     if not ordered:
         raise ConfigError("the optimizer has no weight of this model; make it of model.parameters()")
-    ordered += in_optimizer.values()  # weights of neither the model nor the loss
+    ordered += [p for p in in_optimizer.values() if p.requires_grad]  # weights of neither the model nor the loss
     return [Player("loss", ordered, loss, optimizer), *opponents]
 
 
