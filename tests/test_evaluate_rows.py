@@ -17,6 +17,7 @@ from vaekit.cli.common import file_stem
 from vaekit.data import Batch, Split
 from vaekit.errors import ConfigError, DataError
 from vaekit.evaluation.likelihood.bounds import bounds
+from vaekit.evaluation.missing import conditional
 from vaekit.evaluation.missing.imputation import weighted_latents
 from vaekit.evaluation.run_evaluation import evaluate_run
 from vaekit.evaluation.single_rows import named_rows, scoring
@@ -149,6 +150,27 @@ def test_scores_of_pixels_add_up_to_the_distortion(command, root: Path, folder: 
     assert pixels.shape == tuple(x.shape)
     np.testing.assert_allclose(pixels.sum((1, 2, 3)), distortion.detach().numpy(), rtol=1e-5)
     assert_refused(command("score", "plain", "--pixels", tmp_path / "pixels.csv"), "must end in .npy")
+
+
+def test_scores_of_values_that_a_likelihood_does_not_give_are_refused_before_the_work(
+    command, root: Path, folder: Path, tmp_path: Path, monkeypatch
+) -> None:
+    scored: list[str] = []
+    monkeypatch.setattr(conditional, "log_prob_of_values", refused := Refused())
+    monkeypatch.setattr(scoring, "score_rows", lambda _, rows, **__: scored.append(rows.name))
+    path = tmp_path / "pixels.npy"
+    assert_refused(command("score", "plain", "--data", folder, "--samples", 50, "--pixels", path), "not of each value")
+    assert refused.calls == 1 and not scored and not path.exists()
+
+
+class Refused:
+    """A likelihood's density of each value, which it does not have."""
+
+    calls = 0
+
+    def __call__(self, *_: object) -> torch.Tensor:
+        self.calls += 1
+        raise ConfigError("not of each value")
 
 
 def test_scores_that_say_nothing_come_with_a_warning(command, root: Path, folder: Path, tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ from .tables import INDENT, print_entry, print_table
 if TYPE_CHECKING:
     from ..evaluation.single_rows.scoring import Scores
 
-SHOWN, PICTURED = 10, 32  # least likely rows that are printed, and drawn
+SHOWN = 10  # least likely rows that are printed
 
 
 @click.command(short_help="Say how unusual rows are.")
@@ -58,32 +58,37 @@ def score(
     unusual, or with class y of the images.
     """
     from .. import plot
-    from ..evaluation.missing.conditional import value_scores
     from ..evaluation.single_rows.named_rows import rows_of
     from ..evaluation.single_rows.outliers import auroc, unusual_rows
     from ..evaluation.single_rows.scoring import score_run
     from ..runs.terminal import shown_stages
     from ..store import files
 
-    run, seed = chosen.run, chosen.seed
+    run = chosen.run
+    _check_files(output, pixels, is_table=chosen.data_record.columns is not None)
     rows = rows_of(chosen.restored, data_name, split=split)
     unusual = None if labels is None else unusual_rows(rows, labels, data_name)
     path = output or run.path_to_write(f"scores/{file_stem(rows.name)}.csv")
-    _check_suffixes(path, pixels, is_table=chosen.data_record.columns is not None)
-    for file in (path, *([] if pixels is None else [pixels])):
-        chosen.check_output(file, data_name=data_name)
+    chosen.check_output(path, *([] if pixels is None else [pixels]), data_name=data_name)
     model, _ = chosen.model()
     with shown_stages() as listener:
-        scores = score_run(chosen.restored, model, rows, samples=samples, seed=seed, listener=listener)
-    agreement = None if unusual is None else auroc(scores.values["nll"], unusual)
+        scores = score_run(
+            chosen.restored,
+            model,
+            rows,
+            samples=samples,
+            seed=chosen.seed,
+            per_value=pixels is not None,
+            listener=listener,
+        )
     files.write(path, scores.to_csv())
-    if pixels is not None:
-        plot.save(value_scores(model, rows.batches(model), samples=samples, seed=seed), pixels)
+    if pixels is not None and scores.per_value is not None:
+        plot.save(scores.per_value, pixels)
     of_images = chosen.data_record.kind == "image"
     picture = run.picture_to_write(f"least-likely-{file_stem(rows.name)}.png") if of_images else None
     if picture is not None:
-        shown = next(rows.some(scores.order[:PICTURED]).batches(model))
-        plot.save(plot.reconstructions(model, shown.x, shown.c), picture)
+        plot.save(scores.picture(model), picture)
+    agreement = None if unusual is None else auroc(scores.values["nll"], unusual)
     written = [file for file in (path, pixels, picture) if file is not None]
     if wants_json():
         print_files(*written, run=str(run.path), **_record(scores, agreement))
@@ -98,9 +103,9 @@ def score(
         out(f"picture     {relative(picture)}: the least likely, beside their reconstructions")
 
 
-def _check_suffixes(path: Path, pixels: Path | None, *, is_table: bool) -> None:
-    if path.suffix.lower() != ".csv":
-        raise ConfigError(f"{path} must end in .csv")
+def _check_files(output: Path | None, pixels: Path | None, *, is_table: bool) -> None:
+    if output is not None and output.suffix.lower() != ".csv":
+        raise ConfigError(f"{output} must end in .csv")
     if pixels is not None and is_table:
         raise ConfigError("--pixels is not for tables, whose scores have a column for each column; leave it out")
     if pixels is not None and pixels.suffix.lower() != ".npy":

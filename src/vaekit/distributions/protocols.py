@@ -106,8 +106,9 @@ def log_prob_of_values(p: Distribution, x: Tensor, observed: Tensor) -> Tensor:
         return log_prob_of_values(p.base_dist, x, observed)
     if p.event_shape:
         raise ConfigError(
-            f"values are missing, but the likelihood ({type(p).__name__}) does not give log p of each value; "
-            "return an Independent distribution, or give it log_prob_where(x, observed)"
+            f"rows with missing values, and scores of single values, need log p of each value, which the likelihood "
+            f"({type(p).__name__}) does not give; return an Independent distribution, or give it "
+            "log_prob_where(x, observed)"
         )
     return p.log_prob(x)
 

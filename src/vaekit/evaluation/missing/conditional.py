@@ -192,6 +192,19 @@ def _prior_latents(model: LatentVariableModel, count: int, given: Tensor, observ
     return torch.cat(latents), torch.cat(weights)
 
 
+def refuse_joint_values(model: LatentVariableModel, row: Batch) -> None:
+    """Refuse a likelihood that gives no log p of single values.
+
+    Arguments:
+        model: The model.
+        row: One row, as the model takes it.
+
+    Raises:
+        ConfigError: The values are not independent given the latents.
+    """
+    value_scores(model, iter((row,)), samples=1)
+
+
 @torch.no_grad()
 def value_scores(model: LatentVariableModel, batches: Iterator[Batch], *, samples: int, seed: int = 0) -> Tensor:
     """The cost of each value given the row's latents: −Σ_k w_k log p(x_d | z_k), shape (N, *event), nats.

@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ... import plot
 from ...data import Batch
 from ...errors import DataError
 from ...model import LatentVariableModel
@@ -22,13 +23,14 @@ from ..batch_cache import RunCaches
 from ..batchwise import GIB
 from ..likelihood.bounds import batch_bounds, check_samples, density_warnings
 from ..likelihood.support import LikelihoodKind, likelihood_kind_of
-from ..missing.conditional import value_scores
+from ..missing.conditional import refuse_joint_values, value_scores
 from ..values import StageListener, bound_name
 from .named_rows import SERVED_AT_A_TIME, NamedRows, check_rows, rows_of
 
 REFERENCE = 1000  # test rows to compare with
 RARE = 90  # a column above this percentile is named as a reason
 REASONS = 3  # columns to name at most
+PICTURED = 32  # least likely images that are drawn
 
 
 @dataclass(frozen=True, eq=False)
@@ -43,6 +45,7 @@ class Scores:
         ranks: Percentiles of these nats among the test rows' nats, shape (D, N); −1 where the value is missing, and
             for a column that is empty in all of these test rows.
         warnings: Warnings, one sentence each.
+        per_value: Nats of each value, such as a pixel, shape (N, *event), NaN where it is missing; None if not wanted.
     """
 
     rows: NamedRows
@@ -50,6 +53,7 @@ class Scores:
     columns: dict[str, Tensor]
     ranks: Tensor
     warnings: Sequence[str]
+    per_value: Tensor | None = None
 
     @property
     def order(self) -> Tensor:
@@ -86,6 +90,11 @@ class Scores:
         """A CSV with a line for each row: its name, its class, its scores and the nats of its columns."""
         return self.rows.to_csv(self.values | self.columns)
 
+    def picture(self, model: LatentVariableModel, most: int = PICTURED) -> plot.Picture:
+        """At most `most` images, the least likely first, their reconstructions by the model, and the errors."""
+        shown = next(self.rows.some(self.order[:most]).batches(model))
+        return plot.reconstructions(model, shown.x, shown.c)
+
 
 def score_run(
     run: Run | RestoredRun,
@@ -94,6 +103,7 @@ def score_run(
     *,
     samples: int = 100,
     seed: int = 0,
+    per_value: bool = False,
     listener: StageListener | None = None,
 ) -> Scores:
     """Score how unusual rows are, compared with the test rows of a run.
@@ -104,29 +114,35 @@ def score_run(
         rows: The rows, from `rows_of(run, data)`.
         samples: K of the importance-weighted bound.
         seed: Seed of the samples.
+        per_value: Whether to score each value of a row too; those of a table, its columns, are always scored.
         listener: Hears about the progress.
 
     Raises:
-        ConfigError: `samples` is below 1, or the model has no densities or is that of another run.
+        ConfigError: `samples` is below 1, the model has no densities or is that of another run, or values are to be
+            scored that are not independent given the latents.
         DataError: The run's own data are needed, but missing.
     """
     check_rows(rows)
     restored = RestoredRun.of(run)
     weight_warnings = check_weights(restored.run, model)
+    columns = restored.data_record.columns
+    if per_value or columns is not None:
+        refuse_joint_values(model, next(rows.thinned(1).batches(model)))  # now, not after minutes
     usual_nll, likelihood = reference(restored, model, most=REFERENCE, samples=samples, seed=seed, listener=listener)
     values = score_rows(model, rows, samples=samples, seed=seed, listener=listener)
     warnings = (likelihood_kind(model, rows) if likelihood.inside else likelihood).warnings
     warnings = [*weight_warnings, *warnings, *density_warnings(-values["nll"])]
     values["percentile"] = percentiles(values["nll"], usual_nll)
-    columns = restored.data_record.columns
     if columns is None:
-        return Scores(rows, values, {}, torch.empty(0, len(rows)), warnings)
-    scores, test_scores = (
-        _column_scores(model, named, samples, seed, listener) for named in (rows, rows_of(restored).thinned(REFERENCE))
+        nats = _value_scores("values", model, rows, samples, seed, listener) if per_value else None
+        return Scores(rows, values, {}, torch.empty(0, len(rows)), warnings, nats)
+    nats, test_nats = (
+        _value_scores("columns", model, named, samples, seed, listener)
+        for named in (rows, rows_of(restored).thinned(REFERENCE))
     )
-    ranks = torch.stack([_ranks(column, tests) for column, tests in zip(scores.T, test_scores.T, strict=True)])
+    ranks = torch.stack([_ranks(column, tests) for column, tests in zip(nats.T, test_nats.T, strict=True)])
     names = [column.name for column in columns]
-    return Scores(rows, values, dict(zip(names, scores.T, strict=True)), ranks, warnings)
+    return Scores(rows, values, dict(zip(names, nats.T, strict=True)), ranks, warnings, nats)
 
 
 def score_rows(
@@ -251,14 +267,14 @@ def _ranks(nats: Tensor, test_nats: Tensor) -> Tensor:
     return percentiles(nats.contiguous(), known).masked_fill(nats.isnan(), -1)
 
 
-def _column_scores(
-    model: LatentVariableModel, rows: NamedRows, samples: int, seed: int, listener: StageListener | None
+def _value_scores(
+    stage: str, model: LatentVariableModel, rows: NamedRows, samples: int, seed: int, listener: StageListener | None
 ) -> Tensor:
-    """Nats of each column of a table, shape (N, D), NaN where the value is missing."""
+    """Nats of each value, shape (N, *event), NaN where it is missing."""
     parts: list[Tensor] = []
     total = -(-len(rows) // SERVED_AT_A_TIME)
     for batch in rows.batches(model):
         parts.append(value_scores(model, iter((batch,)), samples=samples, seed=seed))
         if listener is not None:
-            listener(f"columns of {rows.name}", len(parts), total)
+            listener(f"{stage} of {rows.name}", len(parts), total)
     return torch.cat(parts)
