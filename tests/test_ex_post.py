@@ -143,6 +143,27 @@ def test_the_bound_of_a_model_with_a_fitted_prior_is_that_of_the_composed_model(
     assert with_prior.sample(3).shape == (3, 1, 8, 8)
 
 
+class Mean(LatentVariableModel):
+    """A model without weights: z is normal about x."""
+
+    latent_size, event_shape = 2, (2,)
+
+    def posterior(self, x, c=None):
+        return Independent(Normal(x, 0.1), 1)
+
+    def prior(self, c=None):
+        return Independent(Normal(torch.zeros(2), 1.0), 1)
+
+    def likelihood(self, z, c=None):
+        return Independent(Normal(z, 0.1), 1)
+
+
+def test_a_prior_is_fitted_to_a_model_without_weights() -> None:
+    x = 5 + 2 * torch.randn(1000, 2, generator=torch.Generator().manual_seed(0))
+    p = fit_prior(Mean(), Split(x), "normal")()
+    assert ((p.mean - 5).abs() < 5 * 2 / 1000**0.5).all()
+
+
 def test_samples_from_a_fitted_mixture_are_nearer_to_the_data_than_those_from_the_prior() -> None:
     """The ordering of Ghosh et al. 2020, here where a light KL leaves the latents far from N(0, I)."""
     torch.manual_seed(8)

@@ -58,6 +58,15 @@ def test_a_dense_path_is_a_geodesic() -> None:
     )  # nearer to the mode
 
 
+def test_every_path_between_equal_ends_stays_there() -> None:
+    z = ends(([1.0, 2.0], [1.0, 2.0]), ([0.0, 0.0], [1.0, 0.0]))
+    standard = Independent(Normal(torch.zeros(2, dtype=torch.float64), 1.0), 1)
+    for way in ("line", "circle", "density"):
+        paths = between(z, 3, way, log_prob=standard.log_prob)
+        torch.testing.assert_close(paths[0], z[0, :1].expand(3, 2))
+        torch.testing.assert_close(paths[1, [0, -1]], z[:, 1])
+
+
 def test_a_dense_path_goes_round_a_valley() -> None:
     means = torch.tensor([[0.0, 0.0], [1.5, 0.0], [3.0, 0.0], [3.0, 1.5], [3.0, 3.0]], dtype=torch.float64)
     components = Independent(Normal(means, 0.4), 1)

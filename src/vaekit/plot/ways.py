@@ -17,6 +17,7 @@ Way = Literal["line", "circle", "density"]
 FINE = 4  # points of a path of high density for each step, so that no step leaps over a valley
 ITERATIONS, LEARNING_RATE = 300, 0.05
 STEEPEST = 60.0  # the largest exponent in float32
+TINY = 1e-30  # energy of a path without length
 
 
 def between(
@@ -98,7 +99,7 @@ def _relaxed(path: Tensor, log_prob: Callable[[Tensor], Tensor]) -> tuple[Tensor
 
     for i in range(ITERATIONS):
         optimizer.param_groups[0]["lr"] = LEARNING_RATE * (1 - i / ITERATIONS)
-        loss = energy().log().sum()
+        loss = energy().clamp_min(TINY).log().sum()  # 0 between equal ends, where nothing moves
         (inner.grad,) = torch.autograd.grad(loss, [inner])
         optimizer.step()
     with torch.no_grad():

@@ -67,8 +67,7 @@ class VAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, TableEstimator):  #
         z = torch.from_numpy(np.array(check_array(X, dtype=np.float64)))
         if z.shape[1] != self._n_features_out:
             raise DataError(f"latents must have shape (N, {self._n_features_out}), got {tuple(z.shape)}")
-        dtype = next(self.model_.parameters()).dtype
-        return self._table(self.model_.decode(z.to(dtype).unflatten(1, self.model_.latent_shape)))
+        return self._table(self.model_.decode(z.to(self.model_.dtype).unflatten(1, self.model_.latent_shape)))
 
     def score_samples(self, X: Any) -> NDArray[np.float64]:
         """Lower bounds L_K on log p(x), of the observed values of each row, shape (N,), nats; higher is more likely."""

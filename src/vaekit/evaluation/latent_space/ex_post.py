@@ -82,7 +82,7 @@ def fit_prior(
             fit_mixture(inner, z, labels)
         else:
             _descend(inner, z, None if labels is None else model.context(labels, len(z)))
-    return prior.to(next(model.parameters())).eval().requires_grad_(False)
+    return prior.to(model.device, model.dtype).eval().requires_grad_(False)
 
 
 def fitted_prior(run: Run | RestoredRun, model: LatentVariableModel, density: Density = "mixture") -> WithPrior:
@@ -106,7 +106,7 @@ def fitted_prior(run: Run | RestoredRun, model: LatentVariableModel, density: De
             prior = _empty(model, density, int(metadata["rows"]))
         prior.load_state_dict(tensors)
         if metadata["weights"] == weights and metadata["sha256"] == sha256(tensors):
-            return WithPrior(model, prior.to(next(model.parameters())).requires_grad_(False)).eval()
+            return WithPrior(model, prior.to(model.device, model.dtype).requires_grad_(False)).eval()
     except (RunError, KeyError, ValueError, RuntimeError):
         pass  # absent, damaged, or of other weights: fitted anew
     restored = RestoredRun.of(run)
