@@ -80,6 +80,8 @@ def test_labels_in_a_list_are_those_in_a_tensor() -> None:
         torch.testing.assert_close(prior.loc.detach(), torch.tensor([[0.1], [5.1]]))
     with pytest.raises(DataError, match=r"labels must be \(4,\), one per latent, got \(3,\)"):
         fit_mixture(prior, z, torch.zeros(3))
+    with pytest.raises(DataError, match="labels must be from 0 to 1, or −1 if unknown, got 4"):
+        fit_mixture(prior, z, torch.full((len(z),), 4))
 
 
 def test_identical_latents_make_no_singular_covariance() -> None:

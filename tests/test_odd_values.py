@@ -30,8 +30,12 @@ from vaekit.evaluation.samples.quality import frechet
 from vaekit.evaluation.single_rows.named_rows import encode_rows
 from vaekit.evaluation.single_rows.outliers import auroc
 from vaekit.evaluation.single_rows.scoring import percentiles
-from vaekit.model import LatentVariableModel, WithPrior
+from vaekit.likelihoods import Bernoulli, Poisson
+from vaekit.model import Composed, LatentVariableModel, WithPrior
 from vaekit.model.modes import evaluating
+from vaekit.nets import MLP
+from vaekit.posteriors import DiagonalNormal
+from vaekit.priors import StandardNormal
 from vaekit.runs import job, lifecycle
 from vaekit.runs.terminal import _means
 from vaekit.training.data_checks import try_once
@@ -411,6 +415,30 @@ def test_loading_what_does_not_exist_says_so(tmp_path: Any, monkeypatch: pytest.
     monkeypatch.chdir(tmp_path)
     with pytest.raises(VAEError, match=r"'model\.safetensors' is neither a run nor a file; runs has none"):
         vaekit.load("model.safetensors")
+
+
+class _SeeingGaps(MLP):
+    sees_missing = True
+
+    def row_outputs(self, x: Tensor, c: Tensor | None) -> Tensor:
+        return super().row_outputs(x.nan_to_num(0.0), c)
+
+
+@pytest.mark.parametrize("likelihood", [Bernoulli, Poisson])
+def test_nan_is_a_missing_value_for_any_likelihood_if_the_encoder_sees_gaps(likelihood: Any) -> None:
+    encoder, decoder = _SeeingGaps((4,), hidden=(8,)), MLP((2,), (4,), hidden=(8,))
+    model = Composed(DiagonalNormal(encoder, 8, 2), StandardNormal(2), likelihood(decoder), event_shape=(4,))
+    x, known = torch.tensor([[0.0, 1.0, 1.0, 0.0], [1.0, 0.0, 1.0, 1.0]]), torch.ones(2, 4, dtype=torch.bool)
+    known[0, 1] = False
+    gaps = x.masked_fill(~known, torch.nan)
+    assert torch.equal(model.encode(gaps), model.encode(x, observed=known))
+    values = [
+        model.log_prob(rows, observed=mask, generator=torch.Generator().manual_seed(0))
+        for rows, mask in ((gaps, None), (x, known), (x, None))
+    ]
+    assert torch.equal(values[0], values[1]) and values[0][0] != values[2][0]  # negative control: no gap
+    with pytest.raises(DataError, match=f"{likelihood.__name__} takes"):
+        model.encode(gaps - 2)
 
 
 @pytest.mark.parametrize("method", ["draw", "log_prob"])

@@ -182,14 +182,14 @@ class Draw:
         """
         # A view: some distributions keep the density of the very tensor z, and would not compute it from z again.
         with full_precision(self.z):
-            log_q = self._posterior.log_prob(self.z.view_as(self.z))
+            log_q = self.posterior.log_prob(self.z.view_as(self.z))
         return self._log_joint() - (log_q - self.score)
 
     @remembered
     def score(self) -> Tensor:
         """Zeros, shape (K, B), with the gradient of log q at fixed z: the score, zero in expectation."""
         with full_precision(self.z):
-            log_q = self._posterior.log_prob(self.z.detach())
+            log_q = self.posterior.log_prob(self.z.detach())
         return log_q - log_q.detach()
 
     @property
@@ -198,7 +198,12 @@ class Draw:
         return bool(self.levels) and not self.penalties
 
     @property
-    def _posterior(self) -> Distribution:
+    def posterior(self) -> Distribution:
+        """The posterior of all latents at once.
+
+        Raises:
+            ConfigError: z is a point without a density, or there are several levels and no `q`.
+        """
         return self._only_level("q").q if self.q is None else self.q
 
     @property

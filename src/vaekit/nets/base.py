@@ -102,7 +102,9 @@ class Encoder(Network):
 
     def _flat(self, x: Tensor, c: Tensor | None) -> tuple[Size, Tensor, Tensor | None]:
         leading, x, c = super()._flat(x, c)
-        return leading, x if self.transform is None else self.transform(x), c
+        if self.transform is not None:
+            x = self.transform(x)
+        return leading, x, c
 
     @property
     def map_shapes(self) -> tuple[tuple[int, ...], ...]:

@@ -47,7 +47,7 @@ class Posterior(nn.Module, ABC):
         self.latent_size = prod(latent_shape)
 
     def start(self, x: Tensor, c: Tensor | None = None) -> None:
-        """Begin where the data are, once all weights are initialized; not when weights are loaded.
+        """Start from the training data: called once all weights are initialized, and not when weights are loaded.
 
         Arguments:
             x: Training data, shape (N, *event).

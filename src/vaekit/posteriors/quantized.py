@@ -49,7 +49,7 @@ class CodesPosterior(Posterior):
         index = grids.index(grid) if len(grid) == 2 and grid in grids else None
         super().__init__((size, *((places,) if index is None else grid)))
         self.net = net
-        self.map = index
+        self.map_index = index
         if index is None:
             self.to_codes: nn.Module = nn.Linear(features, size * places)
         else:
@@ -57,13 +57,13 @@ class CodesPosterior(Posterior):
 
     def unquantized(self, x: Tensor, c: Tensor | None = None) -> Tensor:
         """The output of the encoder before it is quantized, shape (B, D, *places)."""
-        if self.map is None:
+        if self.map_index is None:
             h = at_least_float32(self.net(x, c))
             with full_precision(h):
                 flat: Tensor = self.to_codes(h)
                 z_e: Tensor = flat.unflatten(-1, self.latent_shape)
                 return z_e
-        h = at_least_float32(maps_of(self.net, x, c)[self.map])
+        h = at_least_float32(maps_of(self.net, x, c)[self.map_index])
         with full_precision(h):
             grid: Tensor = self.to_codes(h)
             return grid

@@ -39,7 +39,7 @@ class Prior(nn.Module, ABC):
         """The prior, batch shape () or (B,), for c of shape (B, C) or None."""
 
     def start(self, posterior: nn.Module, x: Tensor, c: Tensor | None = None) -> None:
-        """Begin where the data are, once all weights are initialized; not when weights are loaded.
+        """Start from the training data: called once all weights are initialized, and not when weights are loaded.
 
         Arguments:
             posterior: The model's posterior, (x, c) → q(z | x, c).

@@ -32,7 +32,8 @@ def fit_mixture(prior: FullCovarianceNormalMixture, z: Tensor, labels: Tensor | 
         For each class the objective after every step: log density and penalty, nats per latent.
 
     Raises:
-        DataError: z are not vectors of the mixture's width, not finite, or there are none; or not one label each.
+        DataError: z does not have the shape (N, Z), N ≥ 1, or is not finite; or there is not one label for each latent,
+            or a label is not a class.
 
     Reference: Dempster, Laird and Rubin 1977, "Maximum likelihood from incomplete data via the EM algorithm", JRSS B
     39; Fraley and Raftery 2007, doi:10.1007/s00357-007-0004-5, for the scale of the covariance.
@@ -44,6 +45,8 @@ def fit_mixture(prior: FullCovarianceNormalMixture, z: Tensor, labels: Tensor | 
     if labels is not None and labels.shape != z.shape[:1]:
         raise DataError(f"labels must be ({len(z)},), one per latent, got {tuple(labels.shape)}")
     classes = prior.context_size or 1
+    if labels is not None and prior.context_size and int(labels.max()) >= classes:
+        raise DataError(f"labels must be from 0 to {classes - 1}, or −1 if unknown, got {int(labels.max())}")
     ascents = []
     for label in range(classes):
         members = z if labels is None or not prior.context_size else z[labels == label]
