@@ -1,6 +1,7 @@
 """An exported folder has what its next user needs, reads back to the same model, and executes nothing."""
 
 import json
+import os
 import re
 import shutil
 import subprocess
@@ -24,7 +25,7 @@ from vaekit.hub import interchange, program_files
 from vaekit.model.exportable import Decoding, PosteriorMoments
 from vaekit.runs.data_record import DataRecord
 from vaekit.runs.restore import RestoredRun
-from vaekit.store import Run
+from vaekit.store import Run, files
 
 SMALL = ["--set", "encoder.hidden=[8]", "--set", "decoder.hidden=[8]", "--set", "data.validation=59000"]
 
@@ -183,6 +184,63 @@ def test_only_bytes_that_the_model_sees_divided_are_to_be_divided(
     steps = program_files.preprocessing_of(run, read, exported)["steps"]
     assert ({"do": "divide", "by": 255} in steps) == divides
     assert torch.equal(x[exported.indices] / (255 if divides else 1), exported.x)
+
+
+NUMBERS_AS_CONTEXT = """
+import torch
+from vaekit.data import Dataset, Split
+
+def load():
+    generator = torch.Generator().manual_seed(0)
+    c = torch.rand(60, 2, generator=generator)
+    x = c[:, :1, None, None] * torch.rand(60, 1, 8, 8, generator=generator)
+    return Dataset("lit", *(Split(x[part], c=c[part]) for part in (slice(20), slice(20, 40), slice(40, 60))), ("a", "b"))
+"""
+
+
+def test_a_model_conditional_on_numbers_is_exported_and_has_no_page(
+    tmp_path: Path, command: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(tmp_path)
+    (tmp_path / "lit.py").write_text(NUMBERS_AS_CONTEXT)
+    small = ["--set", "encoder.hidden=[4]", "--set", "decoder.hidden=[4]", "--set", "model.latent_size=2"]
+    data = ["--set", "data.name=lit:load", "--set", "model.condition=class"]
+    trained = command(
+        "train", "standard-vae", "--trust", "--epochs", 1, "--name", "r", "--device", "cpu", *small, *data
+    )
+    assert trained.status == 0, trained.err
+    folder = vaekit.export("r", "out", trust=True)
+    model, example = vaekit.load(folder, trust=True), load_file(folder / "example.safetensors")
+    assert torch.allclose(model.decode(example["z"], example["c"]), example["x_hat"], atol=1e-6)
+    assert not torch.equal(example["c"], example["c"].round())
+    assert {"samples.png", "reconstructions.png"} <= {path.name for path in folder.iterdir()}
+    assert json.loads((folder / "config.json").read_text())["kind"] == "image"
+    with pytest.raises(DataError, match="the page offers a choice of classes, but this model is conditional on rows"):
+        vaekit.explore("r", trust=True)
+
+
+def test_a_kill_while_an_export_is_replaced_leaves_the_earlier_one(
+    root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = vaekit.export(root / "vae", tmp_path / "mine")
+    before = (folder / "model.safetensors").read_bytes()
+    rename = os.rename
+
+    def killed(source: Path, target: Path) -> None:
+        if Path(target) == folder:
+            raise KeyboardInterrupt
+        rename(source, target)
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(os, "rename", killed)
+        vaekit.export(root / "vae", folder)
+    left = [path.name for path in tmp_path.iterdir()]
+    assert left == [".mine-previous"]
+    files.sweep(tmp_path)
+    assert (tmp_path / ".mine-previous" / "model.safetensors").read_bytes() == before
+    vaekit.export(root / "vae", folder)
+    assert [path.name for path in tmp_path.iterdir()] == ["mine"]
 
 
 # -- what is read is not believed ---------------------------------------------------------------------------------------

@@ -1,4 +1,4 @@
-"""Data that a caller gives for a model, and `ModelWithData`, a model with rows to show.
+"""Data that a caller gives for a model, and `ModelWithData`, a model with rows of data as it takes them.
 
 Not for: numbers about them (`aggregate`, `model_evaluation`), data to train on (`data.loading`), or a run's own data
 (`runs.restore`).
@@ -14,7 +14,7 @@ from torch import Tensor
 
 from ..data import Batch, Batches, Dataset, Split
 from ..data.batch import is_array
-from ..data.dataset import evenly_spread
+from ..data.dataset import DataKind, evenly_spread, row_word
 from ..data.evaluation_data import load_evaluation_data
 from ..data.given_data import RowFormat
 from ..data.table.columns import check_columns
@@ -24,7 +24,6 @@ from ..model import LatentVariableModel
 from ..runs.restore import RestoredRun
 
 ENCODED_AT_ONCE = 250
-SHOWN_CHANNELS = (1, 3)  # channels of an image that a page can show: grey, or red, green and blue
 
 
 def data_for_model(model: LatentVariableModel, data: Any) -> Dataset:
@@ -64,14 +63,15 @@ class ModelWithData:
 
     Arguments:
         model: The model.
-        name: Title of the page.
-        description: Short sentences under the name.
+        name: Name of the run, or type of the model.
+        description: Short sentences on the training, the latents and the parameters.
         x: Values, shape (N, *event); N may be 0.
         labels: Classes, shape (N,), −1 where unknown.
         indices: Index of each row in its split, shape (N,).
         classes: Names of the classes.
-        is_image: Whether a row is an image that a page can show: grey, or in colours.
+        kind: Kind of the data, as in `Dataset`.
         source: Name of the data.
+        c: Context of a conditional model, shape (N, C), where the data have one; None where it is the classes.
         observed: Whether each value is known, in the shape of x; None where all are. Unknown values are 0 in x.
         stored_dtype: Type of the rows in the data, before they became x.
     """
@@ -83,8 +83,9 @@ class ModelWithData:
     labels: Tensor
     indices: Tensor
     classes: Sequence[str]
-    is_image: bool
+    kind: DataKind | None
     source: str
+    c: Tensor | None = None
     observed: Tensor | None = None
     stored_dtype: torch.dtype = torch.float32
 
@@ -108,7 +109,7 @@ class ModelWithData:
 
         Raises:
             ConfigError: The data are of another type.
-            DataError: The rows do not fit the model, or a conditional model gets rows without labels.
+            DataError: The rows do not fit the model, or a conditional model gets rows without labels or context.
         """
         dataset = data_for_model(model, data)
         return cls._of_dataset(
@@ -120,12 +121,11 @@ class ModelWithData:
         cls, model: LatentVariableModel, dataset: Dataset, most: int, *, source: str, binarize: str = "none"
     ) -> "ModelWithData":
         split, classes = dataset.test, dataset.classes
-        if split.c is not None or (model.context_size and len(classes) != model.context_size):
-            raise DataError("a page offers a choice of classes, but this model is conditional on something else")
         rows = evenly_spread(len(split), most)
         x, labels, observed = torch.zeros(0, *split.event_shape), _labels(split)[rows], None
-        if model.context_size and bool((labels < 0).any()):
-            raise DataError("this model is conditional, and a row has no class; pass a Dataset, or (x, labels)")
+        c = split.c[rows] if split.c is not None and model.context_size else None
+        if model.context_size and c is None:
+            _check_classes(labels, classes, model.context_size)
         if len(rows):
             served = list(
                 Batches(split.rows(rows), batch_size=ENCODED_AT_ONCE, binarize=binarize, value_kind=model.value_kind)
@@ -141,8 +141,9 @@ class ModelWithData:
             labels=labels,
             indices=rows,
             classes=classes,
-            is_image=dataset.kind == "image" and x.shape[1] in SHOWN_CHANNELS,
+            kind=dataset.kind,
             source=source,
+            c=c,
             observed=observed,
             stored_dtype=split.x.dtype,
         )
@@ -150,15 +151,15 @@ class ModelWithData:
     @property
     def row_word(self) -> str:
         """The word for one row: "image" or "row"."""
-        return "image" if self.is_image else "row"
+        return row_word(self.kind)
 
     def __len__(self) -> int:
         return len(self.x)
 
     def batch(self, rows: slice | Tensor) -> Batch:
-        """These rows, with their classes and the mask of known values."""
-        observed = None if self.observed is None else self.observed[rows]
-        return Batch(self.x[rows], observed=observed, labels=self.labels[rows])
+        """These rows, with their classes, their context and the mask of known values."""
+        c, observed = (None if values is None else values[rows] for values in (self.c, self.observed))
+        return Batch(self.x[rows], c=c, observed=observed, labels=self.labels[rows])
 
     def posterior_input(self, rows: slice | Tensor) -> Tensor:
         """The values of these rows as the posterior takes them: gaps are NaN if the model sees gaps, else 0."""
@@ -168,7 +169,23 @@ class ModelWithData:
         """The context of these rows, shape (B, C), or None for an unconditional model."""
         if not self.model.context_size:
             return None
-        return self.model.context(self.labels[rows], len(self.labels[rows]))
+        c = (self.labels if self.c is None else self.c)[rows]
+        return self.model.context(c, len(c))
+
+
+def _check_classes(labels: Tensor, classes: Sequence[str], context_size: int) -> None:
+    """Refuse rows whose context cannot be made from their classes.
+
+    Raises:
+        DataError: A row has no class, or the classes are not those of the model.
+    """
+    if len(classes) != context_size:
+        raise DataError(
+            f"this model is conditional on {context_size} numbers, but the data have {len(classes)} classes; pass the "
+            "context of the rows: Split(x, c=…)"
+        )
+    if bool((labels < 0).any()):
+        raise DataError("this model is conditional, and a row has no class; pass a Dataset, or (x, labels)")
 
 
 def _labels(split: Split) -> Tensor:

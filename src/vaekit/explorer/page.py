@@ -105,7 +105,7 @@ def standalone(shown: ModelWithData, content: PageContent, *, half: bool = True)
         no_decoder = f"this page cannot decode: {error}; run `vae explore` for a page that can"
         weights, programs = Weights(half=half), {}
     count, source = content["points"]["count"], content["source"]
-    row, classes = shown.row_word, "classes and " if bool((shown.labels >= 0).any()) else ""
+    row, classes = content["kind"], "classes and " if bool((shown.labels >= 0).any()) else ""
     embeds.append(
         f"{count:,} {row}s of {source}, with their {classes}latents" if count else f"no {row} and no latent of one"
     )

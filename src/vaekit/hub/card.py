@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ..config import Config
+from ..data.dataset import row_word
 from ..evaluation.evaluation_file import Evaluation
 from ..model.dimensions import SILENT_BELOW
 from ..model.elbo_terms import unit_of
@@ -149,7 +150,7 @@ def _latents(content: Mapping[str, Any]) -> str:
 
 def _rows(content: Mapping[str, Any]) -> str:
     """The plural noun for rows of the data."""
-    return "rows" if "columns" in content else f"{content['kind']}s"
+    return f"{row_word(content['kind'])}s"
 
 
 def _grey(config: Config, content: Mapping[str, Any]) -> str | None:

@@ -1,4 +1,8 @@
-"""`export`: write the folder of a model for its next user, all of it or nothing."""
+"""`export`: write the folder of a model for its next user, all of it or nothing.
+
+A folder cannot be replaced in one step. A kill between the two renames leaves the earlier export as `.NAME-previous`
+beside the folder NAME; the next export removes it once the new one is in place.
+"""
 
 import os
 from datetime import UTC, datetime
@@ -14,6 +18,8 @@ from ..evaluation.evaluation_file import Evaluation
 from ..evaluation.latent_space.aggregate import STATISTICS
 from ..evaluation.model_with_data import ModelWithData
 from ..model import LatentVariableModel
+from ..plot.decoding import SHOWN_SAMPLES
+from ..plot.picture import DRAWN_CHANNELS
 from ..runs.restore import RestoredRun
 from ..store import Run, files, tensors
 from ..store.metrics import stored_test
@@ -125,10 +131,12 @@ def _examples(new: Path, exported: ModelWithData) -> None:
 
 def _pictures(new: Path, exported: ModelWithData) -> list[str]:
     """Samples and reconstructions, for images."""
-    if not exported.is_image or not len(exported):
+    if exported.kind != "image" or exported.x.shape[1] not in DRAWN_CHANNELS or not len(exported):
         return []
     model = exported.model
-    plot.save(plot.samples(model, generator=torch.Generator().manual_seed(0)), new / "samples.png")
+    c = None if exported.c is None else exported.context(evenly_spread(len(exported), SHOWN_SAMPLES))
+    drawn = plot.samples(model, None if c is None else len(c), c=c, generator=torch.Generator().manual_seed(0))
+    plot.save(drawn, new / "samples.png")
     rows = evenly_spread(len(exported), program_files.EXAMPLES)
     plot.save(plot.reconstructions(model, exported.x[rows], exported.context(rows)), new / "reconstructions.png")
     return ["samples.png", "reconstructions.png"]
@@ -150,11 +158,11 @@ def _check_replaceable(target: Path) -> None:
 
 
 def _put(new: Path, target: Path) -> None:
+    """Rename `new` to `target`; the earlier export has another name until then, which `files.sweep` leaves alone."""
+    previous = target.with_name(f".{target.name}-previous")
     if target.exists():
-        old = files.temporary(target)
-        os.rename(target, old)
-        os.rename(new, target)
-        files.remove(old)
-    else:
-        os.rename(new, target)
+        files.remove(previous)
+        os.rename(target, previous)
+    os.rename(new, target)
     files.sync(target.parent)
+    files.remove(previous)

@@ -16,7 +16,7 @@ from ..distributions import is_discrete, support_in
 from ..errors import ConfigError, DataError, check_count
 from ..model import Context, LatentVariableModel
 from ..rng import seeded
-from .picture import Picture
+from .picture import DRAWN_CHANNELS, Picture
 from .ways import Way
 from .ways import between as between_latents
 
@@ -196,7 +196,7 @@ def reconstructions(
     x_hat = model.reconstruct(x, c if model.context_size else None)
     x = x.to(x_hat)
     pairs = torch.stack((x, x_hat), 1)
-    if x.ndim != 4 or x.shape[1] not in (1, 3):
+    if x.ndim != 4 or x.shape[1] not in DRAWN_CHANNELS:
         return Picture(pairs)
     columns = _even(len(x), columns)
     blank = -len(x) % columns

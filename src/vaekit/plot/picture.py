@@ -22,6 +22,7 @@ from .text import Words, fitting, font, shortened, text_width, wrapped
 
 Pixels = NDArray[np.uint8]
 
+DRAWN_CHANNELS = (1, 3)  # of an image: grey, or red, green and blue
 SHORT_SIDE, LONG_SIDE = 900, 1600  # pixels: the picture fills most of a screen and fits on it
 SEPARATOR = 128  # grey shows round black digits, white paper and photographs alike
 PAGE, INK = 255, 40  # white margins, nearly black words
@@ -142,7 +143,7 @@ class Picture:
     @property
     def _can_be_drawn(self) -> bool:
         shape = self._shown.shape
-        return len(shape) == 4 and shape[1] in (1, 3) and self._shown.numel() > 0
+        return len(shape) == 4 and shape[1] in DRAWN_CHANNELS and self._shown.numel() > 0
 
     @cached_property
     def _bytes(self) -> Pixels:
