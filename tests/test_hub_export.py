@@ -21,7 +21,7 @@ from vaekit import config
 from vaekit.data import Dataset, Split
 from vaekit.errors import ConfigError, DataError, RunError
 from vaekit.evaluation.model_with_data import ModelWithData
-from vaekit.hub import interchange, program_files
+from vaekit.hub import card, interchange, program_files
 from vaekit.model.exportable import Decoding, PosteriorMoments
 from vaekit.runs.data_record import DataRecord
 from vaekit.runs.restore import RestoredRun
@@ -141,6 +141,13 @@ def test_evaluated_figures_have_their_errors(root: Path, tmp_path: Path, command
     text = (run.path / "export" / "README.md").read_text()
     assert "| elbo | -100.25 ± 0.50 | nats | lower bound |" in text and "10000 images of mnist test" in text
     assert "&lt;b" in text and "<b>" not in text
+
+
+def test_only_a_card_of_images_speaks_of_grey_values() -> None:
+    grey = config.read("vae")
+    assert card._grey(grey, {"kind": "image"}) == "as they are" and card._grey(grey, {"kind": "row"}) is None
+    binary = config.read("vae", settings=["data.binarize=threshold"])
+    assert card._grey(binary, {"kind": "image"}) == "binarized: threshold"
 
 
 def test_another_export_is_replaced_and_nothing_else(root: Path, tmp_path: Path) -> None:

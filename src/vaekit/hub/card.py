@@ -143,9 +143,9 @@ def _latents(content: Mapping[str, Any]) -> str:
     text = f"Mean and standard deviation of the aggregate posterior over {over} are in config.json."
     if kl is None:
         return f"## Latents\n\n{text}"
-    rows = " | ".join(f"z{i + 1} {kl[i]:.2f}" for i in latent["order"][:12])
+    listed = ", ".join(f"z{i + 1} {kl[i]:.2f}" for i in latent["order"][:12])
     quiet = f" {len(silent)} of {len(kl)} are silent, below {SILENT_BELOW:g} nats." if silent else ""
-    return f"## Latents\n\n{title}, the greatest first: {rows.replace(' | ', ', ')}.{quiet} {text}"
+    return f"## Latents\n\n{title}, the greatest first: {listed}.{quiet} {text}"
 
 
 def _rows(content: Mapping[str, Any]) -> str:
@@ -154,9 +154,9 @@ def _rows(content: Mapping[str, Any]) -> str:
 
 
 def _grey(config: Config, content: Mapping[str, Any]) -> str | None:
-    if "columns" in content:
-        return None
-    return "as they are" if config.data.binarize == "none" else f"binarized: {config.data.binarize}"
+    if config.data.binarize != "none":
+        return f"binarized: {config.data.binarize}"
+    return "as they are" if content["kind"] == "image" else None
 
 
 def _training(run: Run, config: Config, content: Mapping[str, Any]) -> str:

@@ -89,8 +89,8 @@ def interpolation(
         The images, shape (rows·steps, *image), row after row; (steps, *image) with `between`.
 
     Raises:
-        ConfigError: Rows is below 1 or steps below 2, the latents are discrete, or they lie in a curved space and the
-            path leaves it.
+        ConfigError: `rows` is below 1 or `steps` below 2, the latents are discrete, or they lie in a curved space that
+            the path leaves.
         DataError: The context or the images do not fit the model.
     """
     check_count("rows", rows)
@@ -186,7 +186,7 @@ def reconstructions(
         The images and reconstructions, shape (N, 2, *image); the picture also shows the errors.
 
     Raises:
-        ConfigError: Columns is below 1.
+        ConfigError: `columns` is below 1.
         DataError: There is no image, or the images or the context do not fit the model.
     """
     check_count("columns", columns)

@@ -50,7 +50,7 @@ class Picture:
 
     Raises:
         DataError: The images are not numbers.
-        ConfigError: Columns or scale is below 1, or padding below 0.
+        ConfigError: `columns` or `scale` is below 1, or `padding` below 0.
     """
 
     images: Tensor
@@ -268,7 +268,7 @@ def grid(
 
     Raises:
         DataError: The images have another shape or there are none.
-        ConfigError: Columns or scale is below 1, or padding below 0.
+        ConfigError: `columns` or `scale` is below 1, or `padding` below 0.
 
     >>> import torch
     >>> grid(torch.zeros(6, 1, 28, 28), columns=3, scale=2).pixels.shape

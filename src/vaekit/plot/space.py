@@ -141,8 +141,8 @@ def traversals(
         latents: Number of rows; by default the most that the height of the picture allows.
 
     Raises:
-        ConfigError: Steps is below 2, or latents below 1.
-        DataError: There are too few images, or none with this number.
+        ConfigError: `steps` is below 2, or `latents` below 1.
+        DataError: There are fewer than 2 images, or there is no image with this index.
     """
     check_count("steps", steps, 2)
     if latents is not None:
@@ -193,8 +193,8 @@ def manifold(
             large.
 
     Raises:
-        ConfigError: The latents are not two of the model's, or side is below 2.
-        DataError: There are too few images, or none with this number.
+        ConfigError: `latents` are not two different ones of the model, or `side` is below 2.
+        DataError: There are fewer than 2 images, or there is no image with this index.
 
     Reference: Kingma and Welling 2013, arXiv:1312.6114, figure 4; there the values are quantiles of the prior.
     """

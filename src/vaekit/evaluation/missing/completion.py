@@ -52,7 +52,7 @@ def complete(
     drawn = completions(model, replace(images, observed=observed), ways, seed=seed).cpu()
     tiles = torch.cat((x[:, None], x.masked_fill(~observed, 0.5)[:, None], drawn.transpose(0, 1)), 1)
     heads = ["image", "given", *(str(i + 1) for i in range(ways))]
-    title = f"The {hide} of each test image is hidden: {ways} completions"
+    title = f"The {hide} of each image is hidden; completions by the model"
     return plot.grid(tiles.flatten(0, 1), columns=ways + 2, heads=heads, title=title)
 
 

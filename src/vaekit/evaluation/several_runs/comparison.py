@@ -53,6 +53,11 @@ class EvaluatedRun:
     evaluation: Evaluation
     settings: dict[str, Any]
 
+    @property
+    def preset(self) -> str:
+        """The name of the preset that was trained."""
+        return str(self.run.environment.get("preset", "custom"))
+
 
 def compare(
     runs: Sequence[Run],
@@ -154,13 +159,8 @@ def _grouped(members: Sequence[EvaluatedRun]) -> dict[str, list[EvaluatedRun]]:
             groups.append([member])
         else:
             group.append(member)
-    presets = [str(group[0].run.environment.get("preset", "custom")) for group in groups]
-    return {
-        _label(
-            preset, group[0], [alike[0] for alike, name in zip(groups, presets, strict=True) if name == preset]
-        ): group
-        for preset, group in zip(presets, groups, strict=True)
-    }
+    firsts = [group[0] for group in groups]
+    return {_label(group[0], firsts): group for group in groups}
 
 
 def _without_repeats(
@@ -187,12 +187,14 @@ def _without_repeats(
     return first_of_seed, repeats
 
 
-def _label(preset: str, member: EvaluatedRun, alike: Sequence[EvaluatedRun]) -> str:
+def _label(member: EvaluatedRun, others: Sequence[EvaluatedRun]) -> str:
+    """The preset of a run, with the settings by which it differs from others of this preset."""
     own = member.settings
+    alike = [other for other in others if other.preset == member.preset]
     differing = [
         f"{key}={own[key]}" for key in sorted(own) if any(other.settings.get(key) != own[key] for other in alike)
     ]
-    return f"{preset} ({', '.join(differing)})" if differing else preset
+    return f"{member.preset} ({', '.join(differing)})" if differing else member.preset
 
 
 def _columns(members: Sequence[EvaluatedRun], requested: tuple[str, ...]) -> list[str]:

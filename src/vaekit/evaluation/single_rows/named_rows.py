@@ -73,12 +73,22 @@ class NamedRows:
         """At most `most` rows, evenly spread, in memory."""
         return self.some(evenly_spread(len(self), most))
 
-    def batches(self, model: LatentVariableModel) -> Iterator[Batch]:
-        """The rows as the model takes them, batch by batch."""
-        for batch in Batches(
-            self.split, batch_size=SERVED_AT_A_TIME, binarize=self.binarize, value_kind=model.value_kind
-        ):
+    def batches(
+        self, model: LatentVariableModel, *, stage: str = "", listener: StageListener | None = None
+    ) -> Iterator[Batch]:
+        """The rows as the model takes them, batch by batch.
+
+        Arguments:
+            model: The model.
+            stage: Name of the work on them, for the listener.
+            listener: Hears when the work on a batch is done.
+        """
+        served = Batches(self.split, batch_size=SERVED_AT_A_TIME, binarize=self.binarize, value_kind=model.value_kind)
+        total = -(-len(self) // SERVED_AT_A_TIME)
+        for done, batch in enumerate(served, 1):
             yield model.to_model(batch)
+            if listener is not None:
+                listener(stage, done, total)
 
     def to_csv(self, columns: Mapping[str, Tensor]) -> bytes:
         """A CSV with a line for each row: its name, its class, and a number from each column.
@@ -182,13 +192,10 @@ def encode_rows(model: LatentVariableModel, rows: NamedRows, *, listener: StageL
     """
     check_rows(rows)
     parts = []
-    total = -(-len(rows) // SERVED_AT_A_TIME)
     with batchwise.estimating(model):
-        for batch in rows.batches(model):
+        for batch in rows.batches(model, stage="encoding", listener=listener):
             q = model.posterior_of(batchwise.batch(model, batch, 0, len(batch)))
             parts.append(centre(q).cpu())
-            if listener is not None:
-                listener("encoding", len(parts), total)
     return torch.cat(parts)
 
 

@@ -25,7 +25,7 @@ from ..likelihood.bounds import batch_bounds, check_samples, density_warnings
 from ..likelihood.support import LikelihoodKind, likelihood_kind_of
 from ..missing.conditional import refuse_joint_values, value_scores
 from ..values import StageListener, bound_name
-from .named_rows import SERVED_AT_A_TIME, NamedRows, check_rows, rows_of
+from .named_rows import NamedRows, check_rows, rows_of
 
 REFERENCE = 1000  # test rows to compare with
 RARE = 90  # a column above this percentile is named as a reason
@@ -178,17 +178,14 @@ def score_rows(
     check_rows(rows)
     check_samples(samples)
     parts: list[Tensor] = []
-    total = -(-len(rows) // SERVED_AT_A_TIME)
     with batchwise.estimating(model):
-        for done, served in enumerate(rows.batches(model), 1):
+        for served in rows.batches(model, stage=f"scoring {rows.name}", listener=listener):
             batchwise.check_evaluable(model, served, memory)
             for i in range(-(-len(served) // batchwise.BATCH_ROWS)):
                 batch = batchwise.batch(model, served, i)
                 per_row = batch_bounds(model, batch, len(parts), (samples,), memory=memory, seed=seed)
                 bound = per_row[bound_name(samples)]
                 parts.append(torch.stack((-bound, per_row["distortion"], per_row["rate"])).cpu())
-            if listener is not None:
-                listener(f"scoring {rows.name}", done, total)
     return dict(zip(("nll", "distortion", "rate"), torch.cat(parts, 1), strict=True))
 
 
@@ -271,10 +268,5 @@ def _value_scores(
     stage: str, model: LatentVariableModel, rows: NamedRows, samples: int, seed: int, listener: StageListener | None
 ) -> Tensor:
     """Nats of each value, shape (N, *event), NaN where it is missing."""
-    parts: list[Tensor] = []
-    total = -(-len(rows) // SERVED_AT_A_TIME)
-    for batch in rows.batches(model):
-        parts.append(value_scores(model, iter((batch,)), samples=samples, seed=seed))
-        if listener is not None:
-            listener(f"{stage} of {rows.name}", len(parts), total)
-    return torch.cat(parts)
+    batches = rows.batches(model, stage=f"{stage} of {rows.name}", listener=listener)
+    return value_scores(model, batches, samples=samples, seed=seed)
