@@ -4,7 +4,7 @@ import torch
 from torch import Tensor, nn
 from torch.distributions import Distribution, Independent, MultivariateNormal, Normal
 
-from vaekit import Draw, LatentVariableModel, Level
+from vaekit import Draw, LatentLevel, LatentVariableModel
 
 
 class LinearGaussian(LatentVariableModel):
@@ -74,4 +74,4 @@ class LinearGaussian(LatentVariableModel):
         q, p = self.posterior(x), self.prior()
         arms = self.latent_size**0.5 * self.tril.tril().T[:, None]
         z = torch.cat((q.mean + arms, q.mean - arms))
-        return Draw(x, z, (Level(z, q, p),), self.likelihood(z))
+        return Draw(x, z, (LatentLevel(z, q, p),), self.likelihood(z))

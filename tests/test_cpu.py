@@ -124,8 +124,8 @@ def test_the_config_says_how_many_and_more_than_there_are_is_not_followed(here: 
 
 
 def test_steps_that_become_slower_are_told_once() -> None:
-    pace = Pace(times=5, lasting=3)
-    told = [pace.slower(seconds) for seconds in (0.01, 0.012, 0.1, 0.01, 0.1, 0.1, 0.2, 0.2, 0.2)]
+    pace = Pace(limit=5, lasting=3)
+    told = [pace.slowdown(seconds) for seconds in (0.01, 0.012, 0.1, 0.01, 0.1, 0.1, 0.2, 0.2, 0.2)]
     assert told == [None] * 6 + [20.0, None, None]
 
 

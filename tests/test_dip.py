@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from torch.distributions import Independent, MultivariateNormal, Normal
 
-from vaekit import Draw, Level, elbo
+from vaekit import Draw, LatentLevel, elbo
 from vaekit.config import read
 from vaekit.errors import ConfigError
 from vaekit.objectives import OfDraw, dip, dip_penalty
@@ -20,7 +20,7 @@ def draw_of(q: Independent | MultivariateNormal, k: int = 1) -> Draw:  # type: i
     z = q.rsample(torch.Size((k,)))
     size = z.shape[-1]
     p = Independent(Normal(torch.zeros(size).to(z), torch.ones(size).to(z)), 1)
-    return Draw(z[0].detach(), z, (Level(z, q, p),), Independent(Normal(z, torch.ones_like(z)), 1))
+    return Draw(z[0].detach(), z, (LatentLevel(z, q, p),), Independent(Normal(z, torch.ones_like(z)), 1))
 
 
 def posterior(rows: int = 7, full: bool = False) -> Independent | MultivariateNormal:  # type: ignore[type-arg]

@@ -13,7 +13,7 @@ from torch import Tensor
 from torch.distributions import Bernoulli, Distribution, Independent, OneHotCategorical
 
 from test_cli import assert_refused
-from vaekit import Draw, Level, build, elbo, plot
+from vaekit import Draw, LatentLevel, build, elbo, plot
 from vaekit.config import read
 from vaekit.data import Batch
 from vaekit.distributions import GumbelSoftmax, closed_form_kl
@@ -79,7 +79,7 @@ class Toy:
             z = q.rsample(torch.Size((k,))) if relaxation else q.sample(torch.Size((k,)))
         x = self.x.expand(ROWS, -1)
         likelihood = self.likelihood(z)
-        return Draw(x, z, (Level(z, q, p),), likelihood, q=q, p=p, antithetic=how != "independent"), logits
+        return Draw(x, z, (LatentLevel(z, q, p),), likelihood, q=q, p=p, antithetic=how != "independent"), logits
 
 
 def z_scores(samples: Tensor, expected: Tensor) -> Tensor:

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.distributions import Distribution, Independent, MultivariateNormal, Normal, kl_divergence
 
 from densities import Features, expectations, moments, shaken, unwatched, z_scores
-from vaekit import Composed, Draw, LatentVariableModel, Level, build, objectives
+from vaekit import Composed, Draw, LatentLevel, LatentVariableModel, build, objectives
 from vaekit.distributions import Chain, CholeskyNormal
 from vaekit.errors import ConfigError, DataError
 from vaekit.likelihoods import Bernoulli
@@ -402,7 +402,7 @@ def test_the_path_to_the_posterior_goes_through_z_alone(name: str) -> None:
 
 def test_several_levels_without_a_joint_posterior_have_no_path_gradient() -> None:
     z = dense(2, 3, 1, seed=0)
-    level = Level(z, normal(torch.zeros(1, dtype=torch.float64)), normal(torch.zeros(1, dtype=torch.float64)))
+    level = LatentLevel(z, normal(torch.zeros(1, dtype=torch.float64)), normal(torch.zeros(1, dtype=torch.float64)))
     draw = Draw(rows(3), z, (level, level), normal(torch.zeros(3, 1)))
     with pytest.raises(ConfigError, match="2 levels and no joint q"):
         _ = draw.score
@@ -510,9 +510,9 @@ def test_a_subclass_with_a_density_of_its_own_does_not_get_the_normal_kl() -> No
     p = normal(torch.zeros(3, 2))
     q = Independent(Positive(torch.ones(3, 2), torch.ones(3, 2)), 1)
     z = torch.rand(4, 3, 2)
-    assert Level(z, q, p).analytic_kl is None
-    torch.testing.assert_close(Level(z, q, p).kl(), (q.log_prob(z) - p.log_prob(z)).mean(0))
-    assert Level(z, normal(torch.ones(3, 2)), p).analytic_kl is not None
+    assert LatentLevel(z, q, p).analytic_kl is None
+    torch.testing.assert_close(LatentLevel(z, q, p).kl(), (q.log_prob(z) - p.log_prob(z)).mean(0))
+    assert LatentLevel(z, normal(torch.ones(3, 2)), p).analytic_kl is not None
 
 
 # --- latents that are no vectors ---------------------------------------------------------------------------------------

@@ -11,7 +11,7 @@ from torch.distributions import Independent, Normal
 
 import vaekit
 from oracles import LinearGaussian
-from vaekit import Draw, Level
+from vaekit import Draw, LatentLevel
 from vaekit import objectives as o
 from vaekit.errors import ConfigError, DataError
 from vaekit.model import Composed
@@ -209,7 +209,7 @@ def normal_draw(rows: int = 6, latent_size: int = 3, k: int = 1) -> Draw:
     p = Independent(Normal(zeros, zeros + 1), 1)
     z = q.rsample(torch.Size((k,)))
     x = torch.randn(rows, 2).double()
-    return Draw(x, z, (Level(z, q, p),), Independent(Normal(z[..., :2], 1.0), 1))
+    return Draw(x, z, (LatentLevel(z, q, p),), Independent(Normal(z[..., :2], 1.0), 1))
 
 
 def test_beta_is_a_weight_of_the_rate() -> None:

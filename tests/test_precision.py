@@ -15,7 +15,7 @@ from vaekit.config import Fit
 from vaekit.config.parts import PART_TABLE
 from vaekit.data import Batches
 from vaekit.errors import ConfigError
-from vaekit.model import Draw, Level
+from vaekit.model import Draw, LatentLevel
 from vaekit.nets import MLP, ConvEncoder
 from vaekit.objectives import as_loss
 from vaekit.runs import job, lifecycle
@@ -154,7 +154,7 @@ def test_a_users_autocast_reaches_no_density_of_latents(posterior: str) -> None:
     with torch.autocast("cpu", torch.bfloat16):
         draw = it.draw(x, k=2)
         inside = (draw.log_w, draw.rate("sampled"))
-    levels = tuple(Level(level.z, level.q, level.p) for level in draw.levels)  # which have computed nothing yet
+    levels = tuple(LatentLevel(level.z, level.q, level.p) for level in draw.levels)  # which have computed nothing yet
     outside = Draw(x, draw.z, levels, draw.likelihood, {}, draw.q, draw.p)
     torch.testing.assert_close(inside[0], outside.log_w, rtol=1e-4, atol=1e-3)
     assert all(value.dtype == torch.float32 for value in inside)

@@ -172,7 +172,7 @@ def test_batch_normalization_is_made_to_see_all_ranks() -> None:
     """On CUDA; here only that the weights and their names stay, as the optimizer and the checkpoints need."""
     model = ranked.preset("standard-vae", encoder={"hidden": [4], "norm": "batch"})()
     weights, names = [*model.parameters()], [*model.state_dict()]
-    Ranks(0, 2).synchronize(model)
+    Ranks(0, 2).convert_batch_norm(model)
     assert any(isinstance(module, torch.nn.SyncBatchNorm) for module in model.modules())
     assert [*model.state_dict()] == names
     assert all(one is other for one, other in zip(model.parameters(), weights, strict=True))

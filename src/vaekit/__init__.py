@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from .evaluation import evaluate
     from .explorer import explore
     from .hub import export, load
-    from .model import Composed, Draw, LatentVariableModel, Level, one_hot
+    from .model import Composed, Draw, LatentLevel, LatentVariableModel, one_hot
     from .objectives import OfDraw, elbo, iwae, schedules
     from .runs.own_model import fit
     from .runs.preset import resume, train
@@ -30,8 +30,8 @@ __all__ = [
     "VAE",
     "Composed",
     "Draw",
+    "LatentLevel",
     "LatentVariableModel",
-    "Level",
     "OfDraw",
     "Run",
     "VAEError",
@@ -73,7 +73,7 @@ _MODULE_OF = {
     "evaluation": ("evaluate",),
     "explorer": ("explore",),
     "hub": ("export", "load"),
-    "model": ("Composed", "Draw", "LatentVariableModel", "Level", "one_hot"),
+    "model": ("Composed", "Draw", "LatentVariableModel", "LatentLevel", "one_hot"),
     "objectives": ("OfDraw", "elbo", "iwae", "schedules"),
     "runs.own_model": ("fit",),
     "runs.preset": ("resume", "train"),

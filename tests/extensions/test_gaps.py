@@ -18,7 +18,7 @@ from test_cli import assert_refused
 from vaekit import data, elbo, iwae
 from vaekit.data import Batches, Split
 from vaekit.evaluation.likelihood.bounds import bounds
-from vaekit.model import Draw, Level
+from vaekit.model import Draw, LatentLevel
 
 ROWS = 7
 
@@ -83,7 +83,7 @@ def quadrature(model: Gaps, batch: Any) -> Draw:
     p = model.prior()
     arms = model.latent_size**0.5 * q.scale_tril.permute(2, 0, 1)
     z = torch.cat((q.mean + arms, q.mean - arms))
-    return Draw(batch.x, z, (Level(z, q, p),), model.likelihood(z), observed=batch.observed)
+    return Draw(batch.x, z, (LatentLevel(z, q, p),), model.likelihood(z), observed=batch.observed)
 
 
 SECTIONS: dict[str, dict[str, Any]] = {"data": {"name": "gaps:load"}, "likelihood": {"name": "normal"}}

@@ -163,7 +163,7 @@ def find_part(kind: str, name: str, trust: bool = False) -> Callable[..., Any]:
     """The class or function of a part, by name or by import path.
 
     Arguments:
-        kind: A key of `PART_TABLE`; for any other object, the word for it in messages.
+        kind: A key of `PART_TABLE`, or another word, for messages.
         name: Name in the table, or "module:Name".
         trust: Whether an import path is allowed.
 

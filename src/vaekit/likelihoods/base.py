@@ -149,7 +149,7 @@ def soft_bound_inverse(y: Tensor, limit: float) -> Tensor:
     return limit * torch.atanh(y / limit)
 
 
-def solve(mean_at: Callable[[Tensor], Tensor], mean: Tensor, reach: float | Tensor) -> Tensor:
+def bisect(mean_at: Callable[[Tensor], Tensor], mean: Tensor, reach: float | Tensor) -> Tensor:
     """The η in ±reach with mean_at(η) = mean, elementwise, by bisection; mean_at increases."""
     low = torch.zeros_like(mean) - reach
     high = torch.zeros_like(mean) + reach

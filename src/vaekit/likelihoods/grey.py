@@ -10,7 +10,7 @@ from torch.distributions import Distribution, MixtureSameFamily
 from .. import distributions
 from ..distributions import GREY_LEVELS, GreyLevelCategorical
 from ..errors import check_count
-from .base import PerValueLikelihood, soft_bound, soft_bound_inverse, solve
+from .base import PerValueLikelihood, bisect, soft_bound, soft_bound_inverse
 from .location_scale import LocationScale, Scale
 
 # Half a level is 0.002; a mean of exactly 0 or 1 takes infinite parameters.
@@ -45,7 +45,7 @@ class DiscretizedLogistic(LocationScale):
 
     def location_at(self, mean: Tensor, scale: Tensor) -> Tensor:
         """The location at which the mean is `mean`, clipped to [.001, .999]."""
-        return solve(lambda loc: self.family(loc, scale).mean, mean.clamp(*_CLIP), 1 + 8 * scale)
+        return bisect(lambda loc: self.family(loc, scale).mean, mean.clamp(*_CLIP), 1 + 8 * scale)
 
 
 class DiscretizedLogisticMixture(PerValueLikelihood):
@@ -93,7 +93,8 @@ class DiscretizedLogisticMixture(PerValueLikelihood):
             log_scales = torch.full_like(offsets, DiscretizedLogistic.start)
             return torch.cat([torch.zeros_like(offsets), shift + offsets, log_scales])
 
-        return output(solve(lambda shift: self.distribution(output(shift)).mean, mean.clamp(*_CLIP), 3.0)).flatten(0, 1)
+        shift = bisect(lambda shift: self.distribution(output(shift)).mean, mean.clamp(*_CLIP), 3.0)
+        return output(shift).flatten(0, 1)
 
 
 class BetaBinomial(PerValueLikelihood):
@@ -155,4 +156,4 @@ class Categorical(PerValueLikelihood):
         def mean_at(slope: Tensor) -> Tensor:
             return self.distribution(slope * values).mean
 
-        return (solve(mean_at, mean.clamp(0.05, 0.95), 21.0) * values).flatten(0, 1)
+        return (bisect(mean_at, mean.clamp(0.05, 0.95), 21.0) * values).flatten(0, 1)

@@ -6,7 +6,7 @@ from torch.distributions import Bernoulli as BernoulliDistribution
 from torch.distributions import Distribution
 
 from .. import distributions
-from .base import PerValueLikelihood, solve
+from .base import PerValueLikelihood, bisect
 
 
 def bernoulli(logits: Tensor, event_dims: int = 3) -> Distribution:
@@ -65,4 +65,4 @@ class ContinuousBernoulli(PerValueLikelihood):
 
     def parameters_at(self, mean: Tensor) -> Tensor:
         """η at which the mean is `mean`, clipped to [.05, .95]: η grows like 1/mean, and is ±20 there."""
-        return solve(lambda eta: distributions.ContinuousBernoulli(eta).mean, mean.clamp(0.05, 0.95), 21.0)
+        return bisect(lambda eta: distributions.ContinuousBernoulli(eta).mean, mean.clamp(0.05, 0.95), 21.0)

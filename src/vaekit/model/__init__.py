@@ -20,7 +20,7 @@ from .base import LatentVariableModel, check_model
 from .composed import Composed
 from .conditions import one_hot
 from .dimensions import kl_by_dimension
-from .draw import KL, Draw, Level, levels_of
+from .draw import KL, Draw, LatentLevel, levels_of
 from .inputs import Context
 from .spec import ModelSpec
 from .with_prior import WithPrior
@@ -30,8 +30,8 @@ __all__ = [
     "Composed",
     "Context",
     "Draw",
+    "LatentLevel",
     "LatentVariableModel",
-    "Level",
     "ModelSpec",
     "WithPrior",
     "check_model",

@@ -21,7 +21,7 @@ T = TypeVar("T")
 
 
 class remembered(Generic[T]):  # noqa: N801 - a decorator, like functools.cached_property
-    """A property that is computed once, and once more where gradients are recorded if it was first read without.
+    """A property that is computed once; after a first read without gradients, once more when they are recorded.
 
     Arguments:
         function: The value, from the object.
@@ -50,7 +50,7 @@ class remembered(Generic[T]):  # noqa: N801 - a decorator, like functools.cached
 
 
 @dataclass(frozen=True)
-class Level:
+class LatentLevel:
     """One latent level: z ~ q, and the prior p of this z.
 
     Arguments:
@@ -141,7 +141,7 @@ class Draw:
 
     x: Tensor
     z: Tensor
-    levels: tuple[Level, ...]
+    levels: tuple[LatentLevel, ...]
     likelihood: Distribution
     penalties: Mapping[str, Tensor] = field(default_factory=dict)
     q: Distribution | None = None
@@ -215,7 +215,7 @@ class Draw:
         """
         return self._only_level("p").p if self.p is None else self.p
 
-    def _only_level(self, missing: Literal["q", "p"]) -> Level:
+    def _only_level(self, missing: Literal["q", "p"]) -> LatentLevel:
         if not self.levels:
             raise ConfigError(no_bound(self))
         if len(self.levels) > 1:
@@ -271,7 +271,7 @@ def antithetic_pairs(q: Distribution, k: int) -> Tensor:
     return torch.cat((half, 2 * q.mean - half))
 
 
-def levels_of(z: Tensor, q: Distribution, p: Distribution) -> tuple[Level, ...]:
+def levels_of(z: Tensor, q: Distribution, p: Distribution) -> tuple[LatentLevel, ...]:
     """One level for each block of z if q and p draw the same blocks in turn, else one for all of z.
 
     There is none if q is a point: a point has no density.
@@ -292,10 +292,10 @@ def levels_of(z: Tensor, q: Distribution, p: Distribution) -> tuple[Level, ...]:
     if isinstance(q, PointMass):
         return ()
     if not (isinstance(q, Chain) and isinstance(p, Chain) and q.sizes == p.sizes):
-        return (Level(z, q, p),)
+        return (LatentLevel(z, q, p),)
     blocks = zip(z.split(q.sizes, -1), q.factors(z), p.factors(z), strict=True)
     return tuple(
-        Level(part, q_part, p_part, closed_form=p.before(i) <= q.before(i))
+        LatentLevel(part, q_part, p_part, closed_form=p.before(i) <= q.before(i))
         for i, (part, q_part, p_part) in enumerate(blocks)
     )
 

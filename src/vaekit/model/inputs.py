@@ -23,7 +23,7 @@ Context = Tensor | int | None
 
 
 class ModelInputs(nn.Module):
-    """The rows and the context that a model takes, and how those of callers and loaders become such.
+    """The rows and the context that a model takes, and their conversion from what callers and loaders give.
 
     The attributes are those of `LatentVariableModel`.
     """

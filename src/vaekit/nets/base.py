@@ -214,7 +214,7 @@ def with_context(x: Tensor, c: Tensor | None) -> Tensor:
     return x if c is None else torch.cat((x, c.to(x.dtype).expand(*x.shape[:-1], -1)), dim=-1)
 
 
-def chosen(kind: str, name: str, table: Mapping[str, T]) -> T:
+def look_up(kind: str, name: str, table: Mapping[str, T]) -> T:
     """Look a name up.
 
     Raises:
@@ -227,7 +227,7 @@ def chosen(kind: str, name: str, table: Mapping[str, T]) -> T:
 
 def nonlinearity(name: Activation | Nonlinearity) -> nn.Module:
     """Make a nonlinearity from its name, or from the result of `sloped`."""
-    return name() if callable(name) else chosen("activation", name, ACTIVATIONS)()
+    return name() if callable(name) else look_up("activation", name, ACTIVATIONS)()
 
 
 def sloped(name: Activation, negative_slope: float) -> Activation | Nonlinearity:

@@ -9,7 +9,7 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from .base import Activation, chosen, sloped, widths
+from .base import Activation, look_up, sloped, widths
 from .stages import Activate, Dense, StagedDecoder, StagedEncoder, Strides, down, stage_sizes, to_vector, up
 
 NORMS_OF_IMAGES: dict[str, Callable[[int], nn.Module]] = {"batch": nn.BatchNorm2d, "layer": partial(nn.GroupNorm, 1)}
@@ -143,10 +143,10 @@ class ConvDecoder(StagedDecoder):
 
 def injected(context: Literal["film", "planes"], context_size: int) -> tuple[int, int]:
     """The width of the context that enters as planes, and the width that enters as a scale and shift."""
-    return chosen("context", context, {"film": (0, context_size), "planes": (context_size, 0)})
+    return look_up("context", context, {"film": (0, context_size), "planes": (context_size, 0)})
 
 
 def normalization(norm: Literal["batch", "layer"] | None, channels: int, dims: int = 2) -> nn.Module:
     """Make a normalization from its name, for images (`dims` = 2) or signals (1); None is the identity."""
     norms = NORMS_OF_IMAGES if dims == 2 else NORMS_OF_SIGNALS
-    return nn.Identity() if norm is None else chosen("norm", norm, norms)(channels)
+    return nn.Identity() if norm is None else look_up("norm", norm, norms)(channels)

@@ -6,7 +6,7 @@ from typing import Literal
 import torch
 from torch import nn
 
-from .base import chosen
+from .base import look_up
 
 Scheme = Literal["default", "he", "glorot", "pca"]
 
@@ -37,7 +37,7 @@ def initialize(module: nn.Module, scheme: Scheme) -> None:
 
     Reference: He et al. 2015, arXiv:1502.01852, eq. 10; Glorot and Bengio 2010, eq. 16.
     """
-    draw = chosen("initialization", scheme, {"default": None, "he": _he, "glorot": _glorot, "pca": _he})
+    draw = look_up("initialization", scheme, {"default": None, "he": _he, "glorot": _glorot, "pca": _he})
     if draw is None:
         return
     for layer in module.modules():

@@ -8,7 +8,7 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from .base import Activation, Decoder, Encoder, chosen, dropping, nonlinearity, sloped, widths, with_context
+from .base import Activation, Decoder, Encoder, dropping, look_up, nonlinearity, sloped, widths, with_context
 
 NORMS_OF_ROWS = {"batch": nn.BatchNorm1d, "layer": nn.LayerNorm}
 
@@ -74,7 +74,7 @@ class MLP(Encoder, Decoder):
         for width_in, width_out in pairwise(sizes):
             layers.append(GatedLinear(width_in, width_out) if gated else nn.Linear(width_in, width_out))
             if norm is not None:
-                layers.append(chosen("norm", norm, NORMS_OF_ROWS)(width_out))
+                layers.append(look_up("norm", norm, NORMS_OF_ROWS)(width_out))
             if not gated:
                 layers.append(nonlinearity(sloped(activation, negative_slope)))
             layers += dropping(dropout)

@@ -35,13 +35,13 @@ class Traits:
     Arguments:
         bound: Whether it is a lower bound on log p(x) that the exact posterior attains.
         couples_rows: Whether its value for a row depends on the other rows of the batch.
-        takes_scores: Whether its gradient comes from the score of q; then it needs none through the samples.
+        uses_score_gradient: Whether its gradient comes from the score of q; then it needs none through the samples.
         antithetic: Whether its samples are drawn in pairs.
     """
 
     bound: bool = False
     couples_rows: bool = False
-    takes_scores: bool = False
+    uses_score_gradient: bool = False
     antithetic: bool = False
 
 
@@ -96,7 +96,7 @@ def couples_rows(function: F) -> F:
 
 def score_function(function: F) -> F:
     """Mark an objective that takes its gradient from the score of q, and needs none through the samples."""
-    return objective(takes_scores=True)(function)
+    return objective(uses_score_gradient=True)(function)
 
 
 @dataclass(frozen=True)
@@ -274,7 +274,7 @@ class OfDraw(Loss):
         options = {name: value(epoch) if callable(value) else value for name, value in self.options.items()}
         if not draw.has_density and self.traits.bound:
             raise ConfigError(no_bound(draw))
-        if not self.traits.takes_scores:
+        if not self.traits.uses_score_gradient:
             need_gradient(draw)
         with full_precision(draw.x):
             value = self.function(draw, **options)

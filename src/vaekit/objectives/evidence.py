@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from ..errors import ConfigError, check_range
-from ..model import KL, Draw, Level
+from ..model import KL, Draw, LatentLevel
 from .base import bound, couples_rows, objective
 
 
@@ -72,7 +72,7 @@ def free_bits(draw: Draw, *, minimum: float = 0.1, per: Literal["dimension", "le
     return -draw.distortion - torch.stack(rates).sum()
 
 
-def _kl_by_dimension(level: Level, per: Literal["dimension", "level"]) -> Tensor:
+def _kl_by_dimension(level: LatentLevel, per: Literal["dimension", "level"]) -> Tensor:
     """KL of each latent dimension, shape (B, Z), or of the whole level, (B, 1), if a dimension has no closed form."""
     kl = None if per == "level" else level.kl_by_dimension("analytic")
     return level.kl().unsqueeze(-1) if kl is None else kl.flatten(1)

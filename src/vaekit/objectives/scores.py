@@ -40,7 +40,7 @@ def rloo(draw: Draw, *, beta: float = 1.0, kl: KL = "auto") -> Tensor:
     return with_value(value + (gain * draw.score).mean(0), value)
 
 
-@objective(takes_scores=True, antithetic=True)
+@objective(uses_score_gradient=True, antithetic=True)
 def disarm(draw: Draw, *, beta: float = 1.0, kl: KL = "auto") -> Tensor:
     """ELBO of Bernoulli latents: the gradient compares two samples, of u and of 1 − u.
 

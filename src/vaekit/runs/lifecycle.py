@@ -76,8 +76,7 @@ def resume_run(
 ) -> Run:
     """Continue an interrupted run: to exactly the weights of an uninterrupted one, or with other settings.
 
-    It computes with the run's first number of threads, if the machine has that many processors, since the last bits
-    depend on it.
+    It uses as many threads as the run began with, if the machine has them: the last bits of the weights depend on that.
 
     Arguments:
         run: A run; a `RestoredRun` if it names the caller's own code.

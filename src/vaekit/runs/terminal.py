@@ -4,14 +4,14 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
+import rich.progress
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TaskID, TaskProgressColumn, TextColumn, TimeRemainingColumn
+from rich.progress import BarColumn, TaskID, TaskProgressColumn, TextColumn, TimeRemainingColumn
 
 from ..model.elbo_terms import ELBO_TERMS, is_neg_elbo, other_means
 from ..store.escape import visible
 from ..store.metrics import ROWS_KEY
-from ..training import Listener, Record
-from ..training import Progress as Reached
+from ..training import Listener, Progress, Record
 
 LINE_WIDTH = 80
 COLUMNS = (  # of the live bar: at most 80 characters
@@ -46,7 +46,7 @@ def shown(epochs: int | None, *, introduced: bool = True) -> Iterator[Listener]:
     if not console.is_terminal:
         yield _Lines(console, epochs, introduced=introduced)
         return
-    with Progress(*COLUMNS, console=console) as bar:
+    with rich.progress.Progress(*COLUMNS, console=console) as bar:
         yield _Bar(console, epochs, bar, introduced=introduced)
 
 
@@ -116,9 +116,9 @@ class _Lines(Listener):
         duration = f"  {record['seconds']:.{0 if record['seconds'] >= 10 else 1}f} s"
         self.console.print(text + duration if len(text.splitlines()[-1] + duration) <= LINE_WIDTH else text)
 
-    def slower(self, times: float) -> None:
+    def slower(self, factor: float) -> None:
         self.console.print(
-            f"steps take {times:.0f} times as long as they did: another program uses the processors; "
+            f"steps take {factor:.0f} times as long as they did: another program uses the processors; "
             "train.threads = 1 reduces the slowdown"
         )
 
@@ -126,12 +126,14 @@ class _Lines(Listener):
 class _Bar(_Lines):
     """One line per epoch, above a live bar."""
 
-    def __init__(self, console: Console, epochs: int | None, bar: Progress, *, introduced: bool = True) -> None:
+    def __init__(
+        self, console: Console, epochs: int | None, bar: rich.progress.Progress, *, introduced: bool = True
+    ) -> None:
         super().__init__(console, epochs, introduced=introduced)
         self.bar = bar
         self.task = bar.add_task(f"epoch 1{_total(epochs)}", total=epochs, means="")
 
-    def step(self, reached: Reached, batches: int | None, means: Mapping[str, float]) -> None:
+    def step(self, reached: Progress, batches: int | None, means: Mapping[str, float]) -> None:
         part = reached.batch / batches if batches else 0.0
         speed = means[ROWS_KEY] / reached.seconds if reached.seconds else 0.0
         self.bar.update(
@@ -184,7 +186,7 @@ def shown_stages() -> Iterator[Callable[[str, int, int], None]]:
     if not console.is_terminal:
         yield _stage_lines(console)
         return
-    with Progress(*STAGES, console=console) as bar:
+    with rich.progress.Progress(*STAGES, console=console) as bar:
         tasks: dict[str, TaskID] = {}
 
         def update(stage: str, done: int, total: int) -> None:

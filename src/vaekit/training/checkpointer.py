@@ -14,7 +14,7 @@ from ..rng import check_generator_state
 from ..store import Checkpoint, Run
 from .progress import Progress
 from .ranks import Ranks
-from .state import like, restore, state_of
+from .state import check_like, restore, state_of
 from .trainer import Record, Trainer
 
 SNAPSHOT_AFTER = 200.0  # times the seconds that a snapshot takes
@@ -77,7 +77,7 @@ class Checkpointer:
         self.saved_progress = (progress.epoch, progress.step) if is_saved else (-1, -1)
         return records
 
-    def synchronize(self, ranks: Ranks, records: list[Record]) -> list[Record]:
+    def broadcast_state(self, ranks: Ranks, records: list[Record]) -> list[Record]:
         """Take over the state of the first rank, and return its records."""
         good, best, records = ranks.broadcast((self.last_good, self.trainer.best_weights, records))
         if ranks.rank:
@@ -111,7 +111,7 @@ class Checkpointer:
             if not stored.part("loss"):  # from an earlier version, which kept no weights of a loss here
                 current = self.trainer.trained.copies().items()
                 tensors |= {name: tensor for name, tensor in current if name.startswith("loss/")}
-            self.trainer.best_weights = {name: like(weights[name], tensors[name], name) for name in weights}
+            self.trainer.best_weights = {name: check_like(weights[name], tensors[name], name) for name in weights}
             self.saved_best = int(stored.state["epoch"])
             if self.saved_best < progress.best_epoch:
                 score = stored.state["loss"] if "loss" in stored.state else stored.state["neg_elbo"]  # the first runs

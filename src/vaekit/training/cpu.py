@@ -102,25 +102,25 @@ class Pace:
     """The duration of the steps of a training; it notices when they become many times slower.
 
     Arguments:
-        times: Report steps that are this many times slower.
+        limit: Report steps that are slower by at least this factor.
         lasting: Report them after this many checks in a row.
     """
 
-    def __init__(self, times: float = 6.0, lasting: int = 8) -> None:
-        self.times = times
+    def __init__(self, limit: float = 6.0, lasting: int = 8) -> None:
+        self.limit = limit
         self.lasting = lasting
         self.best = float("inf")
         self.slow = 0
         self.reported = False
 
-    def slower(self, seconds: float) -> float | None:
-        """The number of times that steps are slower, reported once, when they have stayed slow; else None.
+    def slowdown(self, seconds: float) -> float | None:
+        """The factor by which steps are slower, reported once, when they have stayed slow; else None.
 
         Arguments:
             seconds: Duration of a step since the last check.
         """
         self.best = min(self.best, seconds)
-        self.slow = self.slow + 1 if seconds > self.times * self.best else 0
+        self.slow = self.slow + 1 if seconds > self.limit * self.best else 0
         if self.reported or self.slow < self.lasting:
             return None
         self.reported = True

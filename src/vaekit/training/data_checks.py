@@ -17,7 +17,7 @@ from ..model.modes import buffers_kept
 from ..objectives import Loss, module_of
 from ..objectives.base import Minimised, name_of
 from ..rng import seeded
-from .step import checked
+from .step import checked_terms
 
 _ROWS = 1000  # at a time
 
@@ -71,7 +71,7 @@ def check_classes(model: LatentVariableModel, loss: Loss, rows: Batches | Split 
         )
 
 
-def first_checked(
+def checking_first(
     model: LatentVariableModel, loader: Iterable[Any], loss: Loss | None = None, *, lenient: bool = False
 ) -> Iterator[Any]:
     """The batches of an epoch; the first one is checked.
@@ -113,7 +113,7 @@ def try_once(model: LatentVariableModel, losses: Sequence[Minimised], item: Any)
     model.eval()
     modules = [module_of(loss) for loss in losses if isinstance(loss, Loss)]
     with seeded(torch.Generator().manual_seed(0)), buffers_kept(*filter(None, modules)):
-        return [tuple(checked(loss(model, batch, 0.0), len(batch)).logged) for loss in losses]
+        return [tuple(checked_terms(loss(model, batch, 0.0), len(batch)).logged) for loss in losses]
 
 
 def _check_values(model: LatentVariableModel, x: Tensor, observed: Tensor | None, lenient: bool) -> None:

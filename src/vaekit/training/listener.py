@@ -30,8 +30,8 @@ class Listener(Protocol):
         """Called after every epoch; the model has the weights that would be saved: their averages, if there are any."""
         return
 
-    def slower(self, times: float) -> None:
-        """Called once, when steps have become many times slower than they were."""
+    def slower(self, factor: float) -> None:
+        """Called once, when steps have become slower by a factor, such as 6."""
         return
 
 
@@ -74,7 +74,7 @@ class Listeners(Listener):
         for listener in self.listeners:
             listener.epoch(record)
 
-    def slower(self, times: float) -> None:
+    def slower(self, factor: float) -> None:
         """Pass the call on."""
         for listener in self.listeners:
-            listener.slower(times)
+            listener.slower(factor)

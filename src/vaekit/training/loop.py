@@ -20,7 +20,7 @@ from ..store.journal import MOST_EPOCHS
 from .checkpointer import Checkpointer
 from .clock import CheckClock
 from .cpu import Pace, flushed
-from .data_checks import check_classes, check_rows, first_checked
+from .data_checks import check_classes, check_rows, checking_first
 from .learning_rate import LearningRateFactor
 from .listener import Listener, Listeners
 from .players import check_trainable, players_of
@@ -63,7 +63,7 @@ class TrainingPlan:
             options = options.model_copy(update={"precision": find_precision("auto", model)})
         players = players_of(model, self.loss, self.optimizer)
         check_ranks(ranks, model, self.loss, opponents=players[1:])
-        ranks.synchronize(model)
+        ranks.convert_batch_norm(model)
         trained = Trained(model, self.loss, players)
         return Trainer(trained, options, LearningRateFactor(self.schedule, epochs), ranks)
 
@@ -108,7 +108,7 @@ def train_epochs(
     options, length = in_epochs(options, batches)
     trainer = replace(plan, options=options).trainer(model, length, ranks)
     checkpointer = Checkpointer(trainer, train, run, options.checkpoint_every)
-    records = checkpointer.synchronize(ranks, checkpointer.resume(resume))
+    records = checkpointer.broadcast_state(ranks, checkpointer.resume(resume))
     with flushed(), stop_requests() as stop, checkpointer.rescue():
         if records and not trainer.progress.batch:
             with trainer.averages.applied():
@@ -163,9 +163,9 @@ class _Monitor:
         progress = self.trainer.progress
         progress.seconds = time.perf_counter() - begun
         self.listeners.step(progress, self.batches, self.trainer.check())
-        times = self.pace.slower(self.clock.seconds)
-        if times is not None:
-            self.listeners.slower(times)
+        slowdown = self.pace.slowdown(self.clock.seconds)
+        if slowdown is not None:
+            self.listeners.slower(slowdown)
         stopping = self.clock.stopping()
         self.checkpointer.within_epoch(stop=stopping)
         self.clock.end()
@@ -177,7 +177,7 @@ def _take_steps(trainer: Trainer, train: Iterable[Any], begun: float, monitor: _
     """Take the steps of an epoch, or the rest of them."""
     options, progress, trained, batches = trainer.options, trainer.progress, trainer.trained, monitor.batches
     trained.training_mode()
-    for batch in first_checked(trained.model, train, trained.loss, lenient=options.skips_bad_steps):
+    for batch in checking_first(trained.model, train, trained.loss, lenient=options.skips_bad_steps):
         if options.steps is not None and progress.step >= options.steps:
             break
         trainer.step(batch, progress.epoch + (progress.batch / batches if batches else 0.0))

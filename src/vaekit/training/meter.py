@@ -23,7 +23,7 @@ class Meter:
         skip: Whether bad steps are skipped.
 
     Attributes:
-        allowed: Bad steps in a row that do not stop the training.
+        allowed: How many bad steps in a row the training tolerates.
         names: Names of the sums; known from the first step on.
         sums: Sums of the epoch: one for each name, then the rows and the skipped steps.
         bad_step: The first step that was bad, or −1.

@@ -63,13 +63,13 @@ class Ranks:
     rank: int = 0
     world_size: int = 1
 
-    def synchronize(self, model: LatentVariableModel) -> None:
+    def convert_batch_norm(self, model: LatentVariableModel) -> None:
         """Make batch normalization see the rows of all ranks; weights and their names stay as they are."""
         if self.world_size > 1:
             nn.SyncBatchNorm.convert_sync_batchnorm(model)
 
     def shard(self, item: Any, samples: int) -> Shard:
-        """This rank's share of a batch with K samples per row: consecutive rows, at most one more than any other's.
+        """This rank's shard of a batch with K samples per row: consecutive rows, at most one more than any other's.
 
         Arguments:
             item: A batch as the loader gives it; all ranks have the same.
@@ -85,7 +85,7 @@ class Ranks:
         return Shard(batch.rows(rows), total, NoiseOfRows(samples, rows, total), counts)
 
     def all_reduce(self, sums: Tensor, parameters: Iterable[nn.Parameter] = ()) -> Tensor:
-        """The sums over all ranks. The same message adds up the gradients, in place.
+        """The sums over all ranks. The same all_reduce sums the gradients.
 
         Arguments:
             sums: Shape (n,).

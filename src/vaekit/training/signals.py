@@ -20,7 +20,7 @@ class Interrupted(KeyboardInterrupt):
 
 @contextmanager
 def stop_requests() -> Iterator[list[float]]:
-    """A list that is empty until Ctrl-C, SIGTERM or SIGHUP comes. Another one, after half a second, acts at once.
+    """A list that is empty until Ctrl-C, SIGTERM or SIGHUP comes. A second one, half a second later, acts at once.
 
     SIGHUP says that the terminal was closed; after `nohup` it stays ignored. One Ctrl-C under torchrun comes twice:
     from the terminal, and from torchrun.

@@ -35,7 +35,7 @@ def state_of(trainer: Trainer) -> tuple[dict[str, Tensor], dict[str, Any]]:
     tensors |= {f"ema/{i}": tensor for i, tensor in enumerate(trainer.averages.ema)}
     if trainer.averages.ema:
         tensors["ema/good_steps"] = trainer.averages.good_steps
-    for part, player in optimizers(trainer).items():
+    for part, player in players_by_part(trainer).items():
         for i, slots in player.optimizer.state_dict()["state"].items():
             tensors |= {f"{part}/{i}.{slot}": torch.as_tensor(value) for slot, value in slots.items()}
     tensors["progress/sums"] = trainer.meter.sums
@@ -63,20 +63,20 @@ def restore(trainer: Trainer, checkpoint: Checkpoint) -> None:
         progress = Progress.read(checkpoint.state["progress"])
         slots = {  # first: the trials touch the weights
             name: optimizer_state(name, player.optimizer, part.get(name, {}))
-            for name, player in optimizers(trainer).items()
+            for name, player in players_by_part(trainer).items()
         }
         trainer.trained.load_tensors(checkpoint.tensors)
         for i, average in enumerate(trainer.averages.ema):
-            average.copy_(like(average, part["ema"][str(i)], f"ema/{i}"))
+            average.copy_(check_like(average, part["ema"][str(i)], f"ema/{i}"))
         if trainer.averages.ema:
             trainer.averages.good_steps.copy_(good_steps(part["ema"]))
-        for name, player in optimizers(trainer).items():
+        for name, player in players_by_part(trainer).items():
             player.optimizer.load_state_dict(player.optimizer.state_dict() | {"state": slots[name]})
         if progress.step:
             trainer.meter.begin(tuple(map(str, checkpoint.state.get("logged", ELBO_SUMS))))
             sums = trainer.meter.sums
             stored = part["progress"]["sums"]
-            sums.copy_(like(sums, stored.to(sums) if stored.is_floating_point() else stored, "progress/sums"))
+            sums.copy_(check_like(sums, stored.to(sums) if stored.is_floating_point() else stored, "progress/sums"))
         else:
             trainer.meter.sums.zero_()
         set_random_state(part["rng"])
@@ -100,7 +100,7 @@ def good_steps(ema: Mapping[str, Tensor]) -> Tensor:
     return good_steps
 
 
-def optimizers(trainer: Trainer) -> dict[str, Player]:
+def players_by_part(trainer: Trainer) -> dict[str, Player]:
     """The players, by the part of a checkpoint with the state of their optimizer.
 
     Raises:
@@ -132,7 +132,7 @@ def optimizer_state(name: str, optimizer: Optimizer, part: Mapping[str, Tensor])
     expected = _trial_state(optimizer)
     for key, tensor in part.items():
         index, slot = key.split(".", 1)
-        state.setdefault(int(index), {})[slot] = like(expected[int(index)][slot], tensor, f"{name}/{key}")
+        state.setdefault(int(index), {})[slot] = check_like(expected[int(index)][slot], tensor, f"{name}/{key}")
     for i, slots in state.items():
         if slots.keys() != expected[i].keys():
             raise ValueError(f"{name}/{i} has {', '.join(slots)} instead of {', '.join(expected[i])}")
@@ -155,7 +155,7 @@ def _trial_state(optimizer: Optimizer) -> dict[int, dict[str, Tensor]]:
     return {i: {slot: torch.as_tensor(value) for slot, value in state.items()} for i, state in slots.items()}
 
 
-def like(expected: Tensor, stored: Tensor, name: str) -> Tensor:
+def check_like(expected: Tensor, stored: Tensor, name: str) -> Tensor:
     """`stored`, if it has the shape and the type of `expected`.
 
     Raises:

@@ -64,7 +64,7 @@ class TrainingStep:
             clear_gradients(player)
             with self.lowered:
                 with shard.noise:
-                    terms = checked(player.loss(model, batch, epoch), len(batch))
+                    terms = checked_terms(player.loss(model, batch, epoch), len(batch))
                 loss = shard.zero_if_empty(terms.loss.sum())
                 (loss / shard.total).backward(inputs=self.trained_by(player))
             with torch.no_grad():
@@ -108,7 +108,7 @@ def clear_gradients(player: Player) -> None:
         parameter.grad = None
 
 
-def checked(terms: Terms, rows: int) -> Terms:
+def checked_terms(terms: Terms, rows: int) -> Terms:
     """Terms, if they have one number for each row, and a gradient where gradients are taken.
 
     Raises:

@@ -11,10 +11,10 @@ from ..model import LatentVariableModel
 from ..model.modes import evaluating
 from ..objectives import as_loss, elbo, module_of
 from ..rng import seeded
-from .data_checks import first_checked
+from .data_checks import checking_first
 from .meter import check_same_names, widest_dtype
 from .ranks import ALONE, Ranks
-from .step import checked
+from .step import checked_terms
 
 
 def validate(
@@ -54,11 +54,11 @@ def validate(
     sums = torch.zeros(1, dtype=widest_dtype(model.device), device=model.device)
     rows = 0
     with evaluating(*modules), seeded(torch.Generator().manual_seed(seed)):
-        for item in first_checked(model, loader, lenient=lenient):
+        for item in checking_first(model, loader, lenient=lenient):
             shard = ranks.shard(item, loss.samples)
             batch = model.to_model(shard.batch)
             with shard.noise:
-                terms = checked(loss(model, batch, epoch), len(batch))
+                terms = checked_terms(loss(model, batch, epoch), len(batch))
             values = [terms.loss, *terms.logged.values()]
             batch_sums = torch.stack([value.sum() for value in values])
             check_same_names(("loss", *terms.logged), names)

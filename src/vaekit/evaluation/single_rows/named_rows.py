@@ -105,7 +105,7 @@ class NamedRows:
         return text.getvalue().encode(errors="surrogateescape")
 
 
-def check_rows(rows: object) -> None:
+def check_named_rows(rows: object) -> None:
     """Check that rows have names, and that there are some.
 
     Raises:
@@ -190,7 +190,7 @@ def encode_rows(model: LatentVariableModel, rows: NamedRows, *, listener: StageL
         ConfigError: `rows` is of another type.
         DataError: There are 0 rows, or they do not fit the model.
     """
-    check_rows(rows)
+    check_named_rows(rows)
     parts = []
     with batchwise.estimating(model):
         for batch in rows.batches(model, stage="encoding", listener=listener):

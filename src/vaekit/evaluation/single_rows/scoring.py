@@ -25,7 +25,7 @@ from ..likelihood.bounds import batch_bounds, check_samples, density_warnings
 from ..likelihood.support import LikelihoodKind, likelihood_kind_of
 from ..missing.conditional import refuse_joint_values, value_scores
 from ..values import StageListener, bound_name
-from .named_rows import NamedRows, check_rows, rows_of
+from .named_rows import NamedRows, check_named_rows, rows_of
 
 REFERENCE = 1000  # test rows to compare with
 RARE = 90  # a column above this percentile is named as a reason
@@ -122,7 +122,7 @@ def score_run(
             scored that are not independent given the latents.
         DataError: The run's own data are needed, but missing.
     """
-    check_rows(rows)
+    check_named_rows(rows)
     restored = RestoredRun.of(run)
     weight_warnings = check_weights(restored.run, model)
     columns = restored.data_record.columns
@@ -175,7 +175,7 @@ def score_rows(
         ConfigError: `samples` is below 1, or the model has no densities.
         DataError: There are 0 rows, or they do not fit the model.
     """
-    check_rows(rows)
+    check_named_rows(rows)
     check_samples(samples)
     parts: list[Tensor] = []
     with batchwise.estimating(model):
