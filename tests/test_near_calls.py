@@ -447,6 +447,20 @@ def test_a_cell_with_an_infinite_deviation_shows_its_mean() -> None:
     assert str(Cell(12.0, 0.5, 3)) == "12.00 ± 0.50"
 
 
+@pytest.mark.parametrize(
+    ("value", "error", "text"),
+    [
+        (-90.12345, 1e-9, "-90.12345 ± 1.0e-09"),
+        (1e-7, 1e-9, "1e-07 ± 1.0e-09"),
+        (0.01234, 0.00034, "0.01234 ± 0.00034"),
+        (5432.1, 123.0, "5432 ± 123"),
+        (2.5, 0.25, "2.50 ± 0.25"),
+    ],
+)
+def test_a_value_and_a_mean_over_seeds_are_printed_alike(value: float, error: float, text: str) -> None:
+    assert str(vaekit.evaluation.Value("a", value, error, "")) == str(Cell(value, error, 3)) == text
+
+
 def test_help_shows_the_present_spelling_of_an_option(command: Any) -> None:
     walks, latents = command("interpolate", "--help").out, command("traverse", "--help").out
     assert "--walks" in walks and "--rows" not in walks

@@ -14,6 +14,7 @@ from ..errors import DataError, RunError
 
 EstimateKind = Literal["lower bound", "upper bound", "estimate", "not a likelihood"]
 Setting = Literal["samples", "annealing", "classifier"]
+SMALL_ERROR = 1e-4  # with a smaller error than this, a number would have too many decimals to read
 StageListener = Callable[[str, int, int], None]  # stage, batches done, batches in all
 
 
@@ -47,13 +48,12 @@ class Value:
     maximum: float | None = None
 
     def __str__(self) -> str:
-        """The number and its standard error, to two digits of the error and at most four decimals."""
+        """The number and its standard error."""
         if not math.isfinite(self.value):
             return "—"
         if not self.standard_error or not math.isfinite(self.standard_error):
             return f"{self.value:.4g}"
-        digits = min(4, max(0, 1 - math.floor(math.log10(self.standard_error))))
-        return f"{self.value:.{digits}f} ± {self.standard_error:.{digits}f}"
+        return with_error(self.value, self.standard_error)
 
     @property
     def shown_unit(self) -> str:
@@ -86,6 +86,18 @@ class Value:
             raise RunError(
                 f"not an evaluated value: {table!r:.80} ({error}); evaluate the run again", command="evaluate"
             ) from None
+
+
+def with_error(value: float, error: float) -> str:
+    """A number and its error, to two digits of the error; an error below 10⁻⁴ as a power of ten.
+
+    >>> with_error(-90.1234, 0.25), with_error(-90.12345, 1e-9), with_error(1e-7, 1e-9)
+    ('-90.12 ± 0.25', '-90.12345 ± 1.0e-09', '1e-07 ± 1.0e-09')
+    """
+    if 0 < error < SMALL_ERROR:
+        return f"{value:.7g} ± {error:.1e}"
+    decimals = max(0, 1 - math.floor(math.log10(error))) if error else 2
+    return f"{value:.{decimals}f} ± {error:.{decimals}f}"
 
 
 def bound_name(samples: int) -> str:

@@ -6,11 +6,13 @@ Not for: computing its numbers (`comparison`).
 import csv
 import io
 import math
+import re
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from ...store.escape import to_csv, to_latex, to_markdown
+from ..values import with_error
 
 
 @dataclass(frozen=True)
@@ -32,8 +34,7 @@ class Cell:
             return "—"
         if self.sd is None or not math.isfinite(self.sd):
             return f"{self.mean:.4g}" if abs(self.mean) < 10 else f"{self.mean:.2f}"
-        digits = max(0, 1 - math.floor(math.log10(self.sd))) if self.sd > 0 else 2
-        return f"{self.mean:.{digits}f} ± {self.sd:.{digits}f}"
+        return with_error(self.mean, self.sd)
 
 
 @dataclass(frozen=True)
@@ -190,5 +191,5 @@ def _line(cells: Sequence[str]) -> str:
 
 
 def _math(cell: Cell) -> str:
-    text = str(cell)
+    text = re.sub(r"e([+-]\d+)", lambda power: rf" \times 10^{{{int(power[1])}}}", str(cell))
     return "--" if text == "—" else f"${text.replace('±', chr(92) + 'pm')}$"
