@@ -412,3 +412,26 @@ def test_the_rate_without_a_closed_form_is_exact_where_the_prior_is_normal(monke
         monkeypatch.setattr(exportable, "closed_form_kl", unknown)
         _, found, same = exportable.Encoding(model)(x)
     assert torch.allclose(found, exact, atol=1e-10) and torch.equal(distortion, same)
+
+
+@torch.no_grad()
+def test_the_rate_of_a_full_covariance_under_a_correlated_prior_is_exact() -> None:
+    from vaekit.model.exportable import Encoding
+
+    torch.manual_seed(0)
+    prior = {"name": "full-covariance-mixture", "components": 1}
+    model = vaekit.build(
+        "vae", event_shape=(1, 4, 4), latent_size=3, posterior={"name": "full-covariance-normal"}, prior=prior
+    )
+    model = model.double().eval()
+    for parameter in model.parameters():
+        parameter.add_(0.1 * torch.randn_like(parameter))
+    x = torch.rand(4, 1, 4, 4, dtype=torch.float64)
+    q, p = model.posterior(x), model.prior()
+    root = torch.linalg.inv(p.precision_tril[0])
+    plain = torch.distributions.MultivariateNormal
+    exact = torch.distributions.kl_divergence(
+        plain(q.mean, scale_tril=q.scale_tril), plain(p.loc[0], covariance_matrix=root @ root.T)
+    )
+    _, rate, _ = Encoding(model)(x)
+    torch.testing.assert_close(rate, exact, rtol=1e-9, atol=1e-9)

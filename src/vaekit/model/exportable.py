@@ -7,7 +7,7 @@ from contextlib import suppress
 
 import torch
 from torch import Tensor, nn
-from torch.distributions import Distribution
+from torch.distributions import Distribution, MultivariateNormal
 
 from ..distributions import centre, closed_form_kl, is_discrete
 from .base import LatentVariableModel
@@ -35,8 +35,9 @@ class Encoding(nn.Module):
     """(x, c) → the posterior mean z, and the rate and the distortion at z, in nats.
 
     The rate is the KL in closed form where there is one. Elsewhere E_q log p is the mean over 2Z points: along each
-    axis, √Z standard deviations to either side. That is exact for a quadratic log p (Julier and Uhlmann 1997,
-    doi:10.1117/12.280797). If q has no standard deviation either, the rate is log q − log p at z.
+    axis, or each column of the Cholesky factor of a full covariance, √Z standard deviations to either side. That is
+    exact for a quadratic log p (Julier and Uhlmann 1997, doi:10.1117/12.280797). If q has no standard deviation either,
+    the rate is log q − log p at z.
 
     Arguments:
         model: Any latent-variable model.
@@ -89,7 +90,11 @@ def _rate(q: Distribution, p: Distribution) -> Tensor:
     with suppress(NotImplementedError, AttributeError):
         if z.ndim == 2 and not is_discrete(q):
             size = z.shape[1]
-            step = size**0.5 * q.stddev * torch.eye(size, dtype=z.dtype, device=z.device)[:, None]
+            if isinstance(q, MultivariateNormal):
+                axes = q.scale_tril.movedim(-1, 0)
+            else:
+                axes = q.stddev * torch.eye(size, dtype=z.dtype, device=z.device)[:, None]
+            step = size**0.5 * axes
             return -q.entropy() - p.log_prob(torch.cat((z + step, z - step))).mean(0)
     difference: Tensor = q.log_prob(z) - p.log_prob(z)
     return difference
