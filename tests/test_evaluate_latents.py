@@ -129,6 +129,13 @@ def test_without_a_factorized_posterior_collapse_shows_in_the_means() -> None:
     assert "1 of 3 dimensions do not depend on the row" in latent_statistics(model, model.data(300), pairs=10).collapse
 
 
+def test_one_row_says_nothing_of_what_varies_over_rows() -> None:
+    model = LinearGaussian()
+    alone, pair = (latent_statistics(model, model.data(n)) for n in (1, 2))
+    names = [[value.name for value in statistics.values] for statistics in (alone, pair)]
+    assert alone.warnings == [] and "active units" not in names[0] and "active units" in names[1]
+
+
 def test_too_few_images_for_the_information_are_noticed() -> None:
     class Sharp(Diagonal):
         def posterior(self, x, c=None):

@@ -18,6 +18,7 @@ from vaekit.errors import ConfigError
 from vaekit.evaluation.missing import conditional
 from vaekit.evaluation.single_rows import named_rows, scoring
 from vaekit.runs import job, lifecycle
+from vaekit.runs.restore import RestoredRun
 from vaekit.store import Run
 from vaekit.training import Interrupted, Listener, loop
 
@@ -107,6 +108,14 @@ def test_rows_of_other_values_or_classes_are_files_of_their_own(here: Path, comm
     paths = [command("sample", "a", "-n", 2, "--where", f"height={value}", "--json") for value in ("-1", "1")]
     named = [Path(json.loads(result.out)["files"][0]).name for result in paths]
     assert named == ["sample-0-height-minus-1.csv", "sample-0-height-1.csv"]
+
+
+def test_an_array_cannot_hold_a_table_of_texts_and_that_is_said_before_any_work(
+    here: Path, command: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(RestoredRun, "model", lambda *_, **__: pytest.fail("the work began"))
+    for verb in ("sample", "impute"):
+        assert "a .npy has numbers only; write .csv" in one_line(command(verb, "a", "-o", "new.npy"))
 
 
 def test_a_table_that_cannot_be_written_is_refused_before_any_work(here: Path, command: Any) -> None:

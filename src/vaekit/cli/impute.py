@@ -86,7 +86,7 @@ def _impute_table(chosen: ChosenRun, data_name: Path | None, output: Path | None
     source = data_name or Path(chosen.restored.recipe.config.data.name)
     suffix = ".csv" if source.suffix == ".npz" else source.suffix
     path = output or run.path_to_write(f"imputed/{file_stem(source.name)}{suffix}")
-    check_writable(path)
+    check_writable(path, chosen.data_record.columns or ())
     cells_path, paths = path.with_name(f"{path.stem}-cells.csv"), _paths(path, draws)
     chosen.check_output(*paths, cells_path, data_name=data_name)
     model, _ = chosen.model()

@@ -25,7 +25,7 @@ def sample_table(drawing: Drawing, count: int, where: Sequence[str], label: str 
     given = [*([] if label is None else [f"class {label}"]), *(text.replace("=-", "=minus ") for text in where)]
     name = "-".join(map(slug, ("sample", str(drawing.seed), *given)))
     path = drawing.output or run.path_to_write(f"samples/{name}.csv")
-    check_writable(path)
+    check_writable(path, drawing.data_record.columns or ())
     drawing.check_output(path)
     model, _ = drawing.model()
     c = drawing.classes(model, label, count)

@@ -24,6 +24,7 @@ from ..sources.arrays import FileRows
 from ..sources.file_access import read_file
 from ..value_kinds import ValueKind
 from .column_kinds import Raw
+from .columns import DATES, Column
 from .frames import check_names, pandas, raws_of, raws_of_array, valid_frame, with_whole_numbers
 
 if TYPE_CHECKING:
@@ -233,14 +234,26 @@ def read_table(path: Path) -> "pd.DataFrame":
     return pandas().DataFrame({raw.name: raw.values for raw in raws_of_array(array)})
 
 
-def check_writable(path: Path) -> None:
+def check_writable(path: Path, columns: Sequence[Column] = ()) -> None:
     """Check that `write_frame` can write a file of this ending.
 
+    Arguments:
+        path: The file.
+        columns: Columns that the table will have.
+
     Raises:
-        DataError: The ending is not .csv, .tsv, .parquet or .npy.
+        DataError: The ending is not .csv, .tsv, .parquet or .npy, or a column is not numeric and the file is a `.npy`.
     """
     if path.suffix.lower() not in (*TABLE_SUFFIXES, ".npy"):
         raise DataError(f"{path} must end in .csv, .tsv, .parquet or .npy")
+    if path.suffix.lower() == ".npy":
+        for column in columns:
+            if column.dtype in DATES or any(isinstance(level, str) for level in column.levels):
+                raise DataError(_not_numeric(path))
+
+
+def _not_numeric(path: Path) -> str:
+    return f"{path}: a .npy has numbers only; write .csv or .parquet"
 
 
 def write_frame(frame: "pd.DataFrame", path: Path) -> None:
@@ -263,6 +276,6 @@ def write_frame(frame: "pd.DataFrame", path: Path) -> None:
         try:
             np.save(buffer, frame.to_numpy("float64", na_value=np.nan), allow_pickle=False)
         except (TypeError, ValueError):
-            raise DataError(f"{path}: a .npy has numbers only; write .csv or .parquet") from None
+            raise DataError(_not_numeric(path)) from None
         content = buffer.getvalue()
     files.write(path, content)

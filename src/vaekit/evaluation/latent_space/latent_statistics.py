@@ -49,9 +49,10 @@ class LatentStatistics:
 
     @property
     def values(self) -> list[Value]:
-        """Every number with its standard error over rows."""
+        """Every number with its standard error over rows; one row has no active units, since nothing varies."""
+        active = [Value("active units", float(self.active), None, f"of {len(self.variances)}")]
         return [
-            Value("active units", float(self.active), None, f"of {len(self.variances)}"),
+            *(active if len(self.means) > 1 else []),
             mean_over_rows("mutual information I(x; z)", self.information, "nats", "lower bound"),
             mean_over_rows("marginal KL(q(z) ‖ p(z))", self.marginal, "nats", "upper bound"),
         ]
@@ -61,7 +62,7 @@ class LatentStatistics:
         """Warnings: posterior collapse, or too few rows to measure the information."""
         warnings = [] if (sentence := self.collapse) is None else [sentence]
         most = math.log(len(self.means))
-        if self.information.mean().item() > most - 1:
+        if len(self.means) > 1 and self.information.mean().item() > most - 1:
             warnings.append(
                 f"I(x; z) is at most log N = {most:.1f} nats for {len(self.means)} rows and comes near it: this "
                 "only says that the latents tell all rows apart"
@@ -70,7 +71,9 @@ class LatentStatistics:
 
     @property
     def collapse(self) -> str | None:
-        """A sentence on dimensions that carry nothing, with a remedy; None where all carry something."""
+        """A sentence on dimensions that carry nothing, with a remedy; None where none are known to."""
+        if self.kl is None and len(self.means) < 2:
+            return None
         idle = self.variances <= ACTIVE if self.kl is None else self.kl < SILENT_BELOW
         size, count = len(idle), int(idle.sum())
         if not count:
