@@ -162,7 +162,7 @@ def _broadcast_job(job: Job) -> None:
     with job.ranks.raise_together():
         same_kind = job.config.train.model_copy(update={"device": job.model.device.type})
         config = job.config.model_copy(update={"train": same_kind})
-        job.ranks.broadcast((config, job.recipe.has_own_code, job.data.checksum))
+        job.ranks.broadcast(({"config": config, "trust": job.recipe.has_own_code}, job.data.checksum))
 
 
 def train_as_worker(ranks: Ranks) -> None:
@@ -171,15 +171,15 @@ def train_as_worker(ranks: Ranks) -> None:
     Arguments:
         ranks: All processes. This is not the first of them.
     """
-    placeholder: Any = None, None, None
-    config, has_own_code, checksum = ranks.broadcast(placeholder)
+    placeholder: Any = None, None
+    arguments, checksum = ranks.broadcast(placeholder)
     with ExitStack() as stack:
         with ranks.raise_together():
-            recipe = Recipe.resolve(config, trust=has_own_code)
+            recipe = Recipe.resolve(**arguments)
             job = stack.enter_context(Job.computing(recipe, ranks=ranks))
             if job.data.checksum != checksum:
                 raise DataError(
-                    f"the files of {config.data.name!r} are not those of the first rank; copy them from there"
+                    f"the files of {recipe.config.data.name!r} are not those of the first rank; copy them from there"
                 )
         try:
             job.train_model()
