@@ -162,6 +162,13 @@ def test_an_array_is_a_table_whose_gaps_are_nan(tmp_path: Path) -> None:
     assert np.array_equal(everything(load(narrow)), expected, equal_nan=True)
 
 
+@pytest.mark.parametrize("shape", [(0, 3), (5, 0), (0, 8, 8)])
+def test_an_array_without_numbers_is_refused_in_words(tmp_path: Path, shape: tuple[int, ...]) -> None:
+    np.save(tmp_path / "x.npy", np.zeros(shape))
+    with pytest.raises(DataError, match=r"a table must be numbers of shape \(N, D\), got float64"):
+        load(tmp_path / "x.npy", value_kind="table")
+
+
 def test_columns_of_other_types_of_pandas_are_numbers_and_texts() -> None:
     x = R.normal(size=N)
     table = pd.DataFrame(

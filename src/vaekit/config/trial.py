@@ -254,7 +254,7 @@ class Trial:
             self.findings.append(f"{label} raised {type(error).__name__}: {reason[0]}")
 
     def check_shape(self, label: str, shape: Any, wanted: Any, meaning: str) -> None:
-        """Compare two shapes."""
+        """Check that a shape is the wanted one."""
         if tuple(shape) != tuple(wanted):
             self.findings.append(f"the {label} is {tuple(shape)}; it must be {tuple(wanted)}, {meaning}")
 
@@ -268,7 +268,7 @@ class Trial:
         return False
 
     def check_gradient(self, module: nn.Module, label: str, result: Tensor) -> None:
-        """Whether a gradient can flow from a result to the parameters of a module."""
+        """Check that a gradient can flow from a result to the parameters of a module."""
         if not result.requires_grad and any(p.requires_grad for p in module.parameters()):
             self.findings.append(f"no gradient flows from {label} to its parameters")
 

@@ -188,23 +188,23 @@ class Job:
             tensorboard: Whether to write event files for TensorBoard.
             checkpoint: Checkpoint to continue from.
         """
+        done = checkpoint.state["progress"]["epoch"] if checkpoint is not None else 0
         draw_data(self.data, run)
         if listener is not None:
-            listener.begin(self._description(run, checkpoint))
+            listener.begin(self._description(run, done))
         with ExitStack() as stack:
             writer = stack.enter_context(PictureWriter())
             listeners = epoch_pictures(self.model, self.data, run, writer)
             if listener is not None:
                 listeners.append(listener)
             if tensorboard:
-                done = checkpoint.state["progress"]["epoch"] if checkpoint is not None else 0
                 listeners.append(stack.enter_context(event_files(run, done)))
             self.train_model(run, Listeners(listeners), checkpoint)
             draw_pictures(self.model, self.data, run, writer, binarize=self.config.data.binarize)
             write_test(run, self.model, self.loss, self.batches(self.data.test), row_word=self.data.row_word)
 
-    def _description(self, run: Run, checkpoint: Checkpoint | None) -> list[str]:
-        """The model, the data, the device and the run folder, a few words each."""
+    def _description(self, run: Run, done: int) -> list[str]:
+        """The model, the data, the device, the run folder and the first epoch after `done`, a few words each."""
         options = self.config.train
         name = os.path.basename(self.data.name.rstrip("/")) or self.data.name
         description = [
@@ -213,9 +213,8 @@ class Job:
             f"{self.model.device} {options.precision}",
             str(run.path),
         ]
-        begun = checkpoint.state["progress"]["epoch"] if checkpoint is not None else 0
         total = "" if options.known_epochs is None else f" of {options.known_epochs}"
-        return [*description, *([f"from epoch {begun + 1}{total}"] if begun else [])]
+        return [*description, *([f"from epoch {done + 1}{total}"] if done else [])]
 
     def _check_training(self) -> None:
         """Do all that a training does before its first step, and compute the losses of a few rows.

@@ -197,7 +197,7 @@ class RestoredRun:
             ) from None
 
     def _other_dataset(self, name: str) -> Dataset:
-        """Another data set, read as the run's own; all rows of a path."""
+        """Another data set, read as the run's own. From a path it has all rows."""
         record = self.data_record
         if name in data.DATASET_NAMES:
             return data.load(name, value_kind=record.value_kind)

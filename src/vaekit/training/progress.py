@@ -10,8 +10,12 @@ from typing import Any
 class Progress:
     """The progress of a training between two steps.
 
-    It counts whole epochs, and batches of the current one. It has the best validation, the number of reductions by the
-    schedule `plateau`, and the epoch of the last reduction.
+    Attributes:
+        epoch, batch, step: Whole epochs, batches of the current epoch, and steps in all, until now.
+        seconds: Seconds of the current epoch.
+        learning_rate: Learning rate of the model's last step.
+        best, best_epoch: The least validation loss, and the epoch with the best weights, counted from 1.
+        reductions, reduced_epoch: How often the schedule `plateau` has lowered the rate, and its last epoch, from 1.
     """
 
     epoch: int = 0

@@ -112,6 +112,8 @@ class FileRows:
         if self.fortran or not hasattr(os, "pread"):
             return self._mapped()[rows]
         content: NDArray[Any] = np.empty((len(rows), self.row_bytes), np.uint8)
+        if not content.size:
+            return np.empty((len(rows), *self.shape[1:]), self.dtype)
         memory = memoryview(content)  # type: ignore[arg-type]
         starts = np.flatnonzero(np.diff(rows, prepend=-2) != 1)  # where runs of consecutive rows begin
         for a, b in zip(starts, [*starts[1:], len(rows)], strict=True):
