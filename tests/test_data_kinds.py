@@ -12,10 +12,11 @@ import pytest
 import torch
 from PIL import Image
 
+import tiny
 import vaekit
 from vaekit import build, config
 from vaekit.config.recipe import Recipe
-from vaekit.data import load
+from vaekit.data import Dataset, Split, load
 from vaekit.data.by_name import _keep
 from vaekit.data.by_path import open_all
 from vaekit.errors import ConfigError, DataError
@@ -305,3 +306,16 @@ def test_the_config_of_data_by_name_stays_as_it_is() -> None:
         assert Recipe.resolve(config.read("vae")).config.data.name == "mnist"
     with pytest.raises((ConfigError, DataError)):
         load("no/such/path")
+
+
+def test_images_of_two_channels_train_without_pictures_of_them(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, recwarn: pytest.WarningsRecorder
+) -> None:
+    given = tiny.dataset()
+    splits = {name: Split(split.x[:].expand(-1, 2, -1, -1), split.labels) for name, split in given.splits.items()}
+    data = Dataset.of_splits("pairs", splits, classes=given.classes)
+    monkeypatch.setattr(job, "load_data", lambda **_: data)
+    run = lifecycle.train_run(tiny.tiny(epochs=1), root=tmp_path)
+    assert [path.name for path in run.path.glob("samples/*")] == ["curves.png"]
+    assert not [warning for warning in recwarn if "picture" in str(warning.message)]
+    assert not data.shows_images and given.shows_images

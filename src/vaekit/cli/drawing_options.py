@@ -61,7 +61,7 @@ class Drawing(ChosenRun):
         """
         from ..store.files import slug
 
-        are_images = self.data_record.kind == "image"
+        are_images = self.data_record.shows_images
         suffix = ".png" if are_images else ".npy"
         path = self.output or self.run.picture_to_write(f"{name}{f'-class-{slug(label)}' if label else ''}{suffix}")
         self.check_output(path)
@@ -70,7 +70,7 @@ class Drawing(ChosenRun):
             if is_given and (is_array or not are_images):
                 what = f"{path.name} is an array" if is_array else f"the data of run {self.run.name} are not images"
                 raise DataError(f"{option} is for pictures of images, but {what}; leave it out")
-        if not is_array and self.data_record.kind not in ("image", "signal"):
+        if not is_array and not are_images and self.data_record.kind != "signal":
             raise DataError(
                 f"the data of run {self.run.name} are neither images nor signals, and {path.name} is a picture; write "
                 ".npy or .npz"

@@ -84,7 +84,7 @@ def score(
     files.write(path, scores.to_csv())
     if pixels is not None and scores.per_value is not None:
         plot.save(scores.per_value, pixels)
-    of_images = chosen.data_record.kind == "image"
+    of_images = chosen.data_record.shows_images
     picture = run.picture_to_write(f"least-likely-{file_stem(rows.name)}.png") if of_images else None
     if picture is not None:
         plot.save(scores.picture(model), picture)

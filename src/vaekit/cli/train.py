@@ -159,6 +159,6 @@ def _report(run: "Run") -> None:
     if first is not None:
         more = f" and {len(pictures) - 1} more" if pictures[1:] else ""
         print_entry("pictures", f"in it, samples/{first.name}{more}", INDENT)
-    of_images = DataRecord.of(run).kind == "image"
+    of_images = DataRecord.of(run).shows_images
     advice = "`vae explore` opens it in a browser" if of_images else "`vae encode` writes its latents"
     print_entry("next", f"`vae evaluate` measures it, {advice}", INDENT)

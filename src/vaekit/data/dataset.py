@@ -26,6 +26,7 @@ SPLIT_WORDS = {  # the names of files and folders that hold a split, the preferr
     "test": ("test", "testing"),
 }
 DataKind = Literal["image", "vector", "signal", "table"]
+DRAWN_CHANNELS = (1, 3)  # of an image that a picture can show: grey, or red, green and blue
 _CHECKED = 1 << 24  # bytes of the values of a split in a checksum
 
 
@@ -37,6 +38,11 @@ def evenly_spread(count: int, n: int) -> Tensor:
     """
     n = min(check_count("n", n, 0), count)
     return torch.arange(n) * count // max(1, n)
+
+
+def shows_images(kind: str | None, event_shape: Sequence[int]) -> bool:
+    """Whether rows of this kind and shape are images that a picture can show."""
+    return kind == "image" and event_shape[0] in DRAWN_CHANNELS
 
 
 def row_word(kind: str | None) -> str:
@@ -337,6 +343,11 @@ class Dataset:
             message = f"the {name} split of {self.name!r} has 0 rows; choose one of: {nonempty}"
             raise DataError(message, arguments=("split",))
         return self.splits[name]
+
+    @property
+    def shows_images(self) -> bool:
+        """Whether the rows are images that a picture can show: grey, or in colours."""
+        return shows_images(self.kind, self.event_shape)
 
     @property
     def row_word(self) -> str:

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from ..data import Batch, Batches, Dataset, Split
 from ..data.batch import is_array
-from ..data.dataset import DataKind, evenly_spread, row_word
+from ..data.dataset import DataKind, evenly_spread, row_word, shows_images
 from ..data.evaluation_data import load_evaluation_data
 from ..data.given_data import RowFormat
 from ..data.table.columns import check_columns
@@ -147,6 +147,11 @@ class ModelWithData:
             observed=observed,
             stored_dtype=split.x.dtype,
         )
+
+    @property
+    def shows_images(self) -> bool:
+        """Whether the rows are images that a picture can show: grey, or in colours."""
+        return shows_images(self.kind, self.x.shape[1:])
 
     @property
     def row_word(self) -> str:

@@ -19,7 +19,6 @@ from ..errors import DataError
 from ..evaluation.latent_space.aggregate import encodings, statistics
 from ..evaluation.model_with_data import ModelWithData
 from ..model import LatentVariableModel
-from ..plot.picture import DRAWN_CHANNELS
 from ..plot.space import principal_plane
 from ..rng import seeded
 
@@ -46,7 +45,6 @@ def page_content(shown: ModelWithData, *, images: int) -> PageContent:
             "the page offers a choice of classes, but this model is conditional on rows of numbers; draw pictures "
             "with vaekit.plot"
         )
-    shows_images = _shows_images(shown)
     rows = encodings(shown)
     latent = statistics(shown, rows)
     points = evenly_spread(len(shown), images)
@@ -56,10 +54,10 @@ def page_content(shown: ModelWithData, *, images: int) -> PageContent:
         "version": __version__,
         "name": shown.name,
         "description": [*shown.description],
-        "kind": "image" if shows_images else "row",
+        "kind": "image" if shown.shows_images else "row",
         "shape": [*(shown.x.shape[1:] if model.event_shape is None else model.event_shape)],
         "range": _range(shown),
-        "background": _background(shown.x) if shows_images else 0.0,
+        "background": _background(shown.x) if shown.shows_images else 0.0,
         "source": shown.source,
         "classes": [str(name) for name in shown.classes],
         "conditional": bool(model.context_size),
@@ -71,11 +69,6 @@ def page_content(shown: ModelWithData, *, images: int) -> PageContent:
         "prior": _prior(shown),
         "scores": _scores(rows),
     }
-
-
-def _shows_images(shown: ModelWithData) -> bool:
-    """Whether the rows are images that the page can draw: grey, or in colours."""
-    return shown.kind == "image" and shown.x.shape[1] in DRAWN_CHANNELS
 
 
 def _space(model: LatentVariableModel) -> str | None:
@@ -105,7 +98,7 @@ def _points(shown: ModelWithData, rows: dict[str, Tensor], index: Tensor) -> dic
     }
     if not len(index):
         return content
-    if _shows_images(shown):
+    if shown.shows_images:
         content["sprites"], content["columns"] = _sprites(shown.x[index], _range(shown))
     else:
         content["rows"] = floats(shown.x[index].flatten(1))

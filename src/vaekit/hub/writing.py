@@ -19,7 +19,6 @@ from ..evaluation.latent_space.aggregate import STATISTICS
 from ..evaluation.model_with_data import ModelWithData
 from ..model import LatentVariableModel
 from ..plot.decoding import SHOWN_SAMPLES
-from ..plot.picture import DRAWN_CHANNELS
 from ..runs.restore import RestoredRun
 from ..store import Run, files, tensors
 from ..store.metrics import stored_test
@@ -131,7 +130,7 @@ def _examples(new: Path, exported: ModelWithData) -> None:
 
 def _pictures(new: Path, exported: ModelWithData) -> list[str]:
     """Samples and reconstructions, for images."""
-    if exported.kind != "image" or exported.x.shape[1] not in DRAWN_CHANNELS or not len(exported):
+    if not exported.shows_images or not len(exported):
         return []
     model = exported.model
     c = None if exported.c is None else exported.context(evenly_spread(len(exported), SHOWN_SAMPLES))

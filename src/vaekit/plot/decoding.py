@@ -12,11 +12,12 @@ from torch import Tensor
 from torch.distributions import Distribution
 
 from ..data.batch import as_tensor
+from ..data.dataset import DRAWN_CHANNELS
 from ..distributions import is_discrete, support_in
 from ..errors import ConfigError, DataError, check_count
 from ..model import Context, LatentVariableModel
 from ..rng import seeded
-from .picture import DRAWN_CHANNELS, Picture
+from .picture import Picture
 from .ways import Way
 from .ways import between as between_latents
 

@@ -17,12 +17,12 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from ..data.batch import as_tensor
+from ..data.dataset import DRAWN_CHANNELS
 from ..errors import ConfigError, DataError, check_count
 from .text import Words, fitting, font, shortened, text_width, wrapped
 
 Pixels = NDArray[np.uint8]
 
-DRAWN_CHANNELS = (1, 3)  # of an image: grey, or red, green and blue
 SHORT_SIDE, LONG_SIDE = 900, 1600  # pixels: the picture fills most of a screen and fits on it
 SEPARATOR = 128  # grey shows round black digits, white paper and photographs alike
 PAGE, INK = 255, 40  # white margins, nearly black words

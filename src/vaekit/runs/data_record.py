@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, get_args
 
 from ..data import Dataset
-from ..data.dataset import SPLITS, DataKind, row_word
+from ..data.dataset import SPLITS, DataKind, row_word, shows_images
 from ..data.table.columns import Column
 from ..data.value_kinds import ValueKind
 from ..errors import DataError, RunError
@@ -97,6 +97,11 @@ class DataRecord:
             columns=data.columns,
             counts={name: len(split) for name, split in data.splits.items()},
         )
+
+    @property
+    def shows_images(self) -> bool:
+        """Whether the rows are images that a picture can show: grey, or in colours."""
+        return shows_images(self.kind, self.event_shape)
 
     @property
     def row_word(self) -> str:

@@ -86,8 +86,8 @@ class PanelInput:
 
 
 def has_images(inputs: PanelInput) -> bool:
-    """Whether the data are images."""
-    return inputs.data.kind == "image"
+    """Whether pictures can show the data as images."""
+    return inputs.data.shows_images
 
 
 def has_signals(inputs: PanelInput) -> bool:
@@ -259,20 +259,19 @@ def _left_out(name: str) -> Iterator[None]:
         warnings.warn(f"the picture {name!r} cannot be drawn for this model: {error}", stacklevel=3)
 
 
-def draw_data(data: Dataset, run: Run) -> Path | None:
+def draw_data(data: Dataset, run: Run) -> None:
     """Write a picture of training rows into a run folder, if they are images or signals."""
-    if data.kind == "signal":
-        return _save(
-            run, "training.png", plot.signals(_with_gaps(as_one_batch(data.train.thinned(SIGNALS), value_kind="real")))
-        )
-    if data.kind != "image":
-        return None
-    return _save(run, "training.png", plot.grid(as_one_batch(data.train.thinned(64)).x))
+    with _left_out("training"):
+        if data.kind == "signal":
+            signals = as_one_batch(data.train.thinned(SIGNALS), value_kind="real")
+            _save(run, "training.png", plot.signals(_with_gaps(signals)))
+        elif data.shows_images:
+            _save(run, "training.png", plot.grid(as_one_batch(data.train.thinned(64)).x))
 
 
 def epoch_pictures(model: LatentVariableModel, data: Dataset, run: Run, writer: PictureWriter) -> list[Listener]:
-    """Listeners that draw a picture after every epoch; none, if the data are not images."""
-    return [EpochPictures(model, run, writer, data.classes)] if data.kind == "image" else []
+    """Listeners that draw a picture after every epoch; none, if no picture can show the data as images."""
+    return [EpochPictures(model, run, writer, data.classes)] if data.shows_images else []
 
 
 class EpochPictures(Listener):
