@@ -543,6 +543,25 @@ def test_a_picture_that_cannot_be_drawn_ends_no_training(tmp_path: Any, monkeypa
     assert epochs == "the picture 'epoch-001.png' cannot be drawn for this model: no mean"
 
 
+def test_a_picture_that_cannot_be_written_ends_no_training(tmp_path: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    save = vaekit.plot.save
+
+    def refuse(picture: Any, path: Any) -> None:
+        if path.name.startswith("epoch-"):
+            raise ValueError("not in this format")
+        save(picture, path)
+
+    monkeypatch.setattr(job, "load_data", tiny.dataset)
+    monkeypatch.setattr("vaekit.plot.save", refuse)
+    with warnings.catch_warnings(record=True) as said:
+        warnings.simplefilter("always")
+        run = lifecycle.train_run(tiny.tiny(epochs=3), name="r", root=tmp_path)
+    messages = [str(warning.message) for warning in said]
+    assert "the picture 'epoch-001.png' cannot be drawn for this model: not in this format" in messages
+    assert run.status == "finished" and len(run.metrics()) == 3
+    assert run.read_json("test.json")["neg_elbo"] > 0
+
+
 @pytest.mark.parametrize("preset", ["factor-vae", "aae", "cvae"])
 def test_rows_of_unknown_class_are_refused_by_every_loss_that_needs_the_class(preset: str) -> None:
     model = vaekit.build(preset, event_shape=(1, 8, 8), num_classes=3, latent_size=2, model={"condition": "class"})

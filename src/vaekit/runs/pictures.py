@@ -10,7 +10,6 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property, partial
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -275,7 +274,7 @@ def epoch_pictures(model: LatentVariableModel, data: Dataset, run: Run, writer: 
 
 
 class EpochPictures(Listener):
-    """Draws a picture of the same latents after every epoch, until one cannot be drawn."""
+    """Draws a picture of the same latents after every epoch, until one cannot be drawn or written."""
 
     def __init__(
         self, model: LatentVariableModel, run: Run, writer: PictureWriter, names: tuple[str, ...] = ()
@@ -299,8 +298,15 @@ class EpochPictures(Listener):
         name = _epoch_name(record["epoch"])
         with _left_out(name):
             picture = _draw_epoch(self.model, self.names, record["epoch"])
-            self.writer.do(partial(_save, self.run, name, picture))
             self.can_draw = True
+            self.writer.do(partial(self._write, name, picture))
+
+    def _write(self, name: str, picture: plot.Picture) -> None:
+        is_written = False
+        with _left_out(name):
+            _save(self.run, name, picture)
+            is_written = True
+        self.can_draw = self.can_draw and is_written
 
 
 def _draw_epoch(model: LatentVariableModel, names: tuple[str, ...], number: int) -> plot.Picture:
@@ -317,7 +323,5 @@ def _cycled(model: LatentVariableModel, n: int) -> Tensor | None:
     return torch.arange(n) % model.context_size if model.context_size else None
 
 
-def _save(run: Run, name: str, picture: Any) -> Path:
-    path = run.picture_to_write(name)
-    plot.save(picture, path)
-    return path
+def _save(run: Run, name: str, picture: Any) -> None:
+    plot.save(picture, run.picture_to_write(name))
