@@ -441,6 +441,16 @@ def test_nan_is_a_missing_value_for_any_likelihood_if_the_encoder_sees_gaps(like
         model.encode(gaps - 2)
 
 
+@torch.no_grad()
+def test_the_posterior_of_a_batch_depends_on_its_known_values_only() -> None:
+    model = vaekit.build("vae", event_shape=(1, 8, 8), latent_size=2)
+    x, known = torch.rand(3, 1, 8, 8), torch.rand(3, 1, 8, 8) > 0.3
+    expected = model.posterior(x * known).mean
+    for filler in (0.0, 7.0, torch.nan):
+        assert torch.equal(model.posterior_of(Batch(x.masked_fill(~known, filler), observed=known)).mean, expected)
+    assert not torch.equal(model.posterior_of(Batch(x)).mean, expected)  # negative control: all are known
+
+
 @pytest.mark.parametrize("method", ["draw", "log_prob"])
 def test_samples_are_passed_by_name_and_the_context_comes_second(method: str) -> None:
     x = torch.rand(3, 1, 8, 8)
