@@ -549,7 +549,7 @@ def test_any_number_of_rounded_weights_is_unbiased_once_corrected(k: int) -> Non
     exact = -2 * z.square()  # E exp(−2 z²) = 1 / √5 for z ~ N(0, 1)
     rounded = exact + 0.2 + 0.5 * torch.sin(3 * z)
     decoder = object.__new__(module._Decoder)
-    decoder.rows, decoder.exact_slices, decoder.squares = rows, [], module.Mean()
+    decoder.num_rows, decoder.exact_slices, decoder.squares = rows, [], module.Mean()
     decoder.generator = torch.Generator().manual_seed(1)
     decoder._log_likelihood = lambda z, slices: -2 * z.square()  # type: ignore[method-assign]
     corrected = rounded + decoder._correction(z, rounded, torch.zeros_like(z))

@@ -109,7 +109,7 @@ def test_compare_makes_a_table(command) -> None:
     shown = command(*compared).out.splitlines()
     assert max(map(len, shown)) <= 80
     assert shown[0].split() == ["unit", "vae", "iwae"] and shown[1].split() == ["runs", "2", "1"]
-    assert any(line.startswith("iwae less vae") for line in shown)
+    assert any(line.startswith("iwae minus vae") for line in shown)
     found = command(*compared, "--format", "markdown")
     assert found.status == 0, found.err
     assert "| vae | 2 |" in found.out and "| iwae | 1 |" in found.out

@@ -52,8 +52,8 @@ def test_the_kind_of_a_subject_is_that_of_its_data() -> None:
 
 @pytest.fixture(scope="module")
 def server(model: LatentVariableModel) -> Iterator[Server]:
-    shown = ModelWithData.of_model(model, dataset(), 16)
-    found = Server(shown, page_content(shown, images=8))
+    subject = ModelWithData.of_model(model, dataset(), 16)
+    found = Server(subject, page_content(subject, images=8))
     yield found
     found.close()
 
@@ -173,12 +173,12 @@ def test_a_request_that_is_too_long_is_not_read(server: Server) -> None:
 
 def test_it_listens_on_this_machine_only_and_two_do_not_collide(server: Server) -> None:
     assert HOST == "127.0.0.1" and server.http.server_address[0] == "127.0.0.1"
-    other = Server(server.answers.shown, page_content(server.answers.shown, images=0))
+    other = Server(server.answers.subject, page_content(server.answers.subject, images=0))
     try:
         assert other.address != server.address and ask(other)[0] == ask(server)[0] == 200
         assert ask(server, other.path)[0] == 404
         with pytest.raises(OSError, match="in use"):
-            Server(server.answers.shown, page_content(server.answers.shown, images=0), port=other.http.server_port)
+            Server(server.answers.subject, page_content(server.answers.subject, images=0), port=other.http.server_port)
     finally:
         other.close()
 

@@ -92,7 +92,7 @@ def _print(table: "Comparison", long: bool) -> None:
     first = next(iter(table.groups))
     for group in list(table.groups)[1:]:
         rows = [[d.column, f"{d.mean:+.4g}", d.interval, d.verdict] for d in table.differences if d.group == group]
-        print_rows([[f"{group} less {first}", "mean", "95 % interval", ""], *rows], long=long)
+        print_rows([[f"{group} minus {first}", "mean", "95 % interval", ""], *rows], long=long)
         out()
     if table.caution:
         print_entry("beware", table.caution, INDENT)

@@ -51,16 +51,16 @@ def explore(
         return
     model, _ = chosen.model()
     count = SERVED if images is None else images
-    shown = ModelWithData.of_run(chosen.restored, model, max(count, STATISTICS))
-    _serve(shown, page_content(shown, images=count), port, not no_browser)
+    subject = ModelWithData.of_run(chosen.restored, model, max(count, STATISTICS))
+    _serve(subject, page_content(subject, images=count), port, not no_browser)
 
 
-def _serve(shown: "ModelWithData", content: "PageContent", port: int, browser: bool) -> None:
+def _serve(subject: "ModelWithData", content: "PageContent", port: int, browser: bool) -> None:
     """Serve a page until Ctrl-C."""
     from ..explorer.server import Server
 
     try:
-        server = Server(shown, content, port=port)
+        server = Server(subject, content, port=port)
     except OSError as error:
         raise ConfigError(f"--port {port}: {error.strerror or error}; choose another, or leave it out") from None
     try:

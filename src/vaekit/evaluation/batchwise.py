@@ -45,14 +45,14 @@ def estimating(model: LatentVariableModel) -> Iterator[None]:
         yield
 
 
-def generator(seed: int, stage: str, index: int) -> torch.Generator:
+def stream_of(seed: int, stage: str, index: int) -> torch.Generator:
     """The random stream of one batch of one stage."""
     generator_of(seed)  # refuses what is not a seed
     digest = hashlib.sha256(f"{seed}/{stage}/{index}".encode()).digest()
     return torch.Generator().manual_seed(int.from_bytes(digest[:7], "big"))
 
 
-def wrapped(rows: Tensor | Batch) -> Batch:
+def rows_as_batch(rows: Tensor | Batch) -> Batch:
     """The rows of an estimator, as one batch: a batch as it is, or values of shape (N, *event)."""
     return rows if isinstance(rows, Batch) else Batch(rows)
 
@@ -64,7 +64,7 @@ def context_of(model: LatentVariableModel, rows: Batch) -> Tensor | None:
     return model.context(rows.labels if rows.c is None else rows.c, len(rows))
 
 
-def batch(model: LatentVariableModel, rows: Batch, index: int, size: int = BATCH_ROWS) -> Batch:
+def batch_of(model: LatentVariableModel, rows: Batch, index: int, size: int = BATCH_ROWS) -> Batch:
     """One batch of rows as the model takes them, on its device: missing values are 0, and c is the context.
 
     Arguments:
@@ -106,7 +106,7 @@ def over_batches(
         compute: From the number of a batch of B rows to tensors (B, …).
         size: Rows in a batch.
         cache: Keeps finished batches; an interruption loses at most `SAVE_EVERY` seconds.
-        listener: Hears about the progress.
+        listener: Called with the stage, the batches done and the total.
 
     Returns:
         Tensors (N, …), on the CPU.
@@ -145,9 +145,9 @@ class Slice:
 def slices(
     model: LatentVariableModel, rows: Batch, samples: int, memory: int, *, gradient: bool = False
 ) -> list[Slice]:
-    """Cut a batch so that decoding `samples` latents of every row of a slice takes at most about `memory` bytes.
+    """Cut a batch into slices of at least one row.
 
-    A slice has at least one row.
+    Decoding `samples` latents for each row of one slice takes at most about `memory` bytes.
 
     Arguments:
         model: The model.
@@ -189,7 +189,7 @@ def check_evaluable(model: LatentVariableModel, rows: Batch, memory: int) -> Non
     for start in range(0, len(rows), 1000):  # all now: the last might be refused after hours
         part = rows.rows(slice(start, start + 1000))
         model.checked(part.zero_filled, part.observed)
-    first = batch(model, rows.rows(slice(1)), 0)
+    first = batch_of(model, rows.rows(slice(1)), 0)
     with seeded(torch.Generator().manual_seed(0)):
         draw_of(model, first).log_w  # noqa: B018  (raises without a density)
 

@@ -120,7 +120,7 @@ class MeasureInput:
         options: How to evaluate.
         loss: The loss that the model was trained with, or None.
         cache_of: Function from the settings that finished batches depend on to their cache.
-        listener: Hears about the progress.
+        listener: Called with the stage, the batches done and the total.
     """
 
     model: LatentVariableModel
@@ -178,12 +178,12 @@ class MeasureInput:
     def likelihood_kind(self) -> LikelihoodKind:
         """The kind of the likelihood of these rows."""
         count = -(-len(self.rows) // batchwise.BATCH_ROWS)
-        return likelihood_kind_of(self.model, (batchwise.batch(self.model, self.rows, i) for i in range(count)))
+        return likelihood_kind_of(self.model, (batchwise.batch_of(self.model, self.rows, i) for i in range(count)))
 
     @cached_property
     def has_density(self) -> bool:
         """Whether the posterior has a density; without one there is no bound on log p(x)."""
-        row = batchwise.batch(self.model, self.rows, 0, 1)
+        row = batchwise.batch_of(self.model, self.rows, 0, 1)
         with batchwise.estimating(self.model), seeded(torch.Generator().manual_seed(0)):
             return draw_of(self.model, row).has_density
 

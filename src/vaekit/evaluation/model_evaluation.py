@@ -49,7 +49,7 @@ def evaluate_model(
         options: How to evaluate.
         loss: The loss that it was trained with; its classifier is judged, if it has one.
         cache_of: Function from the settings that finished batches depend on to their cache.
-        listener: Hears about the progress.
+        listener: Called with the stage, the batches done and the total.
         settings: Fields of `Options`, in place of those in `options`: `samples=5000`.
 
     Raises:

@@ -52,7 +52,7 @@ def evaluate(
         trust: Import parts by path.
         progress: Whether to show the progress on stderr; by default in a terminal and in a notebook, unless there is a
             `listener`.
-        listener: Hears about the progress.
+        listener: Called with the stage, the batches done and the total.
         settings: Fields of `Options`, such as `samples=5000`.
 
     Raises:

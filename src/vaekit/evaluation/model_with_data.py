@@ -100,8 +100,10 @@ class ModelWithData:
         description = [f"preset {run.environment.get('preset', '?')}", f"trained on {dataset.name}"]
         if (epochs := len(run.metrics())) > 0:
             description.append(f"{epochs} epoch{'s' if epochs > 1 else ''}")
-        shown = cls._of_dataset(model.eval(), dataset, most, source=f"{dataset.name} test", binarize=restored.binarize)
-        return replace(shown, name=run.name, description=[*description, *shown.description])
+        subject = cls._of_dataset(
+            model.eval(), dataset, most, source=f"{dataset.name} test", binarize=restored.binarize
+        )
+        return replace(subject, name=run.name, description=[*description, *subject.description])
 
     @classmethod
     def of_model(cls, model: LatentVariableModel, data: Any, most: int) -> "ModelWithData":

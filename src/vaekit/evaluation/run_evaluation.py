@@ -38,7 +38,7 @@ def evaluate_run(
         model: The model of the run, as `vaekit.load(run)` gives it.
         options: How to evaluate; rows become binary as in the run.
         data_name: Name of a data set other than the run's.
-        listener: Hears about the progress.
+        listener: Called with the stage, the batches done and the total.
         settings: Fields of `Options`, in place of those in `options`: `samples=5000`.
 
     Raises:

@@ -81,11 +81,11 @@ def deflated(data: bytes) -> str:
     return base64.b64encode(deflate.compress(pairs.T.tobytes()) + deflate.flush()).decode()
 
 
-def standalone(shown: ModelWithData, content: PageContent, *, half: bool = True) -> tuple[str, list[str]]:
+def standalone(subject: ModelWithData, content: PageContent, *, half: bool = True) -> tuple[str, list[str]]:
     """A page that needs no server, and sentences on its embedded data.
 
     Arguments:
-        shown: The model.
+        subject: The model.
         content: Content of the page.
         half: Whether weights are stored as float16.
     """
@@ -93,11 +93,11 @@ def standalone(shown: ModelWithData, content: PageContent, *, half: bool = True)
     kind = "float16" if half else "float32"
     no_decoder = None
     try:
-        programs["decode"] = decoding(shown.model, weights)
+        programs["decode"] = decoding(subject.model, weights)
         embeds.append(f"the decoder ({weights.value_count:,} numbers, {kind})")
         before = weights.value_count
         try:
-            programs["encode"] = encoding(shown.model, weights, content["shape"])
+            programs["encode"] = encoding(subject.model, weights, content["shape"])
             embeds.append(f"the encoder ({weights.value_count - before:,} numbers, {kind})")
         except ConfigError as error:
             content = {**content, "no_encoder": f"{error}; your own images need `vae explore`"}
@@ -105,7 +105,7 @@ def standalone(shown: ModelWithData, content: PageContent, *, half: bool = True)
         no_decoder = f"this page cannot decode: {error}; run `vae explore` for a page that can"
         weights, programs = Weights(half=half), {}
     count, source = content["points"]["count"], content["source"]
-    row, classes = content["kind"], "classes and " if bool((shown.labels >= 0).any()) else ""
+    row, classes = content["kind"], "classes and " if bool((subject.labels >= 0).any()) else ""
     embeds.append(
         f"{count:,} {row}s of {source}, with their {classes}latents" if count else f"no {row} and no latent of one"
     )

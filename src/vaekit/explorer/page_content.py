@@ -29,44 +29,44 @@ PageContent = dict[str, Any]
 
 
 @torch.no_grad()
-def page_content(shown: ModelWithData, *, images: int) -> PageContent:
+def page_content(subject: ModelWithData, *, images: int) -> PageContent:
     """Everything that the page shows before it decodes.
 
     Arguments:
-        shown: A model and data for statistics.
+        subject: A model and data for statistics.
         images: How many rows become points of the map; 0 leaves out every image and its latents.
 
     Raises:
         DataError: The model is conditional on rows of numbers.
     """
-    model = shown.model
-    if shown.c is not None:
+    model = subject.model
+    if subject.c is not None:
         raise DataError(
             "the page offers a choice of classes, but this model is conditional on rows of numbers; draw pictures "
             "with vaekit.plot"
         )
-    rows = encodings(shown)
-    latent = statistics(shown, rows)
-    points = evenly_spread(len(shown), images)
-    if not len(shown) or not images:
+    rows = encodings(subject)
+    latent = statistics(subject, rows)
+    points = evenly_spread(len(subject), images)
+    if not len(subject) or not images:
         points = torch.zeros(0, dtype=torch.long)
     return {
         "version": __version__,
-        "name": shown.name,
-        "description": [*shown.description],
-        "kind": "image" if shown.shows_images else "row",
-        "shape": [*(shown.x.shape[1:] if model.event_shape is None else model.event_shape)],
-        "range": _range(shown),
-        "background": _background(shown.x) if shown.shows_images else 0.0,
-        "source": shown.source,
-        "classes": [str(name) for name in shown.classes],
+        "name": subject.name,
+        "description": [*subject.description],
+        "kind": "image" if subject.shows_images else "row",
+        "shape": [*(subject.x.shape[1:] if model.event_shape is None else model.event_shape)],
+        "range": _range(subject),
+        "background": _background(subject.x) if subject.shows_images else 0.0,
+        "source": subject.source,
+        "classes": [str(name) for name in subject.classes],
         "conditional": bool(model.context_size),
         "contexts": model.context_size,
         "latent": latent,
         "space": _space(model),
         "plane": _plane(rows["z"], latent),
-        "points": _points(shown, rows, points),
-        "prior": _prior(shown),
+        "points": _points(subject, rows, points),
+        "prior": _prior(subject),
         "scores": _scores(rows),
     }
 
@@ -89,19 +89,19 @@ def _plane(z: Tensor, latent: dict[str, Any]) -> dict[str, Any]:
     return {"axes": axes.T.tolist(), "centre": z.mean(0).tolist(), "names": names}
 
 
-def _points(shown: ModelWithData, rows: dict[str, Tensor], index: Tensor) -> dict[str, Any]:
+def _points(subject: ModelWithData, rows: dict[str, Tensor], index: Tensor) -> dict[str, Any]:
     content: dict[str, Any] = {
         "count": len(index),
-        "labels": shown.labels[index].tolist(),
-        "numbers": shown.indices[index].tolist(),
+        "labels": subject.labels[index].tolist(),
+        "numbers": subject.indices[index].tolist(),
         "z": floats(rows["z"][index]),
     }
     if not len(index):
         return content
-    if shown.shows_images:
-        content["sprites"], content["columns"] = _sprites(shown.x[index], _range(shown))
+    if subject.shows_images:
+        content["sprites"], content["columns"] = _sprites(subject.x[index], _range(subject))
     else:
-        content["rows"] = floats(shown.x[index].flatten(1))
+        content["rows"] = floats(subject.x[index].flatten(1))
     return content
 
 
@@ -122,20 +122,20 @@ def _sprites(x: Tensor, value_range: list[float]) -> tuple[str, int]:
     return f"data:image/png;base64,{base64.b64encode(file.getvalue()).decode()}", columns
 
 
-def _prior(shown: ModelWithData) -> dict[str, Any]:
+def _prior(subject: ModelWithData) -> dict[str, Any]:
     """Draws from the prior: one set for all classes, or one for each class if the prior depends on it."""
-    model = shown.model
+    model = subject.model
     with seeded(torch.Generator().manual_seed(0)):
-        draw = drawer(shown)
+        draw = drawer(subject)
         if not model.context_size or not model.prior(torch.eye(model.context_size)[:1].to(model.device)).batch_shape:
             return {"by_class": False, "each": DRAWS, "z": floats(draw(DRAWS, 0))}
         each = [draw(DRAWS_OF_A_CLASS, label) for label in range(model.context_size)]
         return {"by_class": True, "each": DRAWS_OF_A_CLASS, "z": floats(torch.cat(each))}
 
 
-def drawer(shown: ModelWithData) -> Callable[[int, int], Tensor]:
+def drawer(subject: ModelWithData) -> Callable[[int, int], Tensor]:
     """A function (n, class) → n draws of the prior, shape (n, Z)."""
-    model = shown.model
+    model = subject.model
 
     def draw(n: int, label: int) -> Tensor:
         prior = model.prior(model.context(label, n) if model.context_size else None)
@@ -157,11 +157,11 @@ def _scores(rows: dict[str, Tensor]) -> list[float] | None:
     return [round(value, 2) for value in total[places].tolist()]
 
 
-def _range(shown: ModelWithData) -> list[float]:
+def _range(subject: ModelWithData) -> list[float]:
     """The values of black and white."""
-    if not len(shown) or (shown.x.min() >= 0 and shown.x.max() <= 1):
+    if not len(subject) or (subject.x.min() >= 0 and subject.x.max() <= 1):
         return [0.0, 1.0]
-    return [shown.x.min().item(), shown.x.max().item()]
+    return [subject.x.min().item(), subject.x.max().item()]
 
 
 def _background(x: Tensor) -> float:

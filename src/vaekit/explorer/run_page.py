@@ -62,7 +62,7 @@ def report(runs: Sequence[Run]) -> str:
     parts = [
         f"<header><h1>{escape(title)}</h1><p>{escape(below)}</p></header>",
         _section("In short", _side_by_side(runs, _headline)),
-        _section("Beware", _side_by_side(runs, _warnings)),
+        _section("Warnings", _side_by_side(runs, _warnings)),
         "" if single else _section("Compared", _compared(runs)),
         _section("Training", _curves(runs)),
         _section("Pictures", _gallery(runs)),
@@ -71,7 +71,7 @@ def report(runs: Sequence[Run]) -> str:
         "" if single else _section("What differs in the configuration", _differences(runs)),
         _section("Configuration", _side_by_side(runs, partial(_configuration, single))),
         _section("Environment", _side_by_side(runs, _environment)),
-        _section("Again", _side_by_side(runs, _again)),
+        _section("Reproduce", _side_by_side(runs, _reproduce)),
         f"<footer>vaekit {escape(__version__)}</footer>",
     ]
     style = asset("report.css")
@@ -296,7 +296,7 @@ def _environment(run: Run) -> str:
     return f"<details><summary>{len(rows)} entries</summary>{_table(rows)}</details>"
 
 
-def _again(run: Run) -> str:
+def _reproduce(run: Run) -> str:
     command = run.environment.get("command")
     lines = [f"vae repeat {shlex.quote(run.name)}"]
     if isinstance(command, list):

@@ -41,14 +41,14 @@ class Answers:
     """Answers to the requests of the page. Each method maps a request to a tensor; one runs at a time.
 
     Arguments:
-        shown: The model and its data.
+        subject: The model and its data.
         event_shape: Shape of one x.
     """
 
-    def __init__(self, shown: ModelWithData, event_shape: list[int]) -> None:
-        self.shown = shown
+    def __init__(self, subject: ModelWithData, event_shape: list[int]) -> None:
+        self.subject = subject
         self.event_shape = event_shape
-        self.draw = drawer(shown)
+        self.draw = drawer(subject)
         self.lock = threading.Lock()
         self.by_name: dict[str, Callable[[Request], Tensor]] = {
             "decode": self.decode,
@@ -69,13 +69,13 @@ class Answers:
 
     def decode(self, request: Request) -> Tensor:
         """Latents (N, Z) → images (N, *event)."""
-        model = self.shown.model
+        model = self.subject.model
         z = self._rows(request, "z", [model.latent_size]).to(model.device)
         return Decoding(model)(z, model.context(self._context(request), len(z)))
 
     def encode(self, request: Request) -> Tensor:
         """One image → its latent, and rate and distortion there: Z + 2 numbers; NaN where there is no density."""
-        model = self.shown.model
+        model = self.subject.model
         x = model.checked(self._rows(request, "x", self.event_shape))
         c = model.context(self._context(request), len(x))
         try:
@@ -90,7 +90,7 @@ class Answers:
         return self.draw(1, self._context(request) or 0)
 
     def _context(self, request: Request) -> int | None:
-        label, size = request.get("c"), self.shown.model.context_size
+        label, size = request.get("c"), self.subject.model.context_size
         if not size:
             return None
         if type(label) is not int or not 0 <= label < size:
@@ -111,7 +111,7 @@ class Server:
     """A server of one page, running from construction to `close`.
 
     Arguments:
-        shown: The model and its data.
+        subject: The model and its data.
         content: Content of the page.
         port: Port to listen on; 0 for any free one.
 
@@ -122,9 +122,9 @@ class Server:
         OSError: The port is taken.
     """
 
-    def __init__(self, shown: ModelWithData, content: PageContent, *, port: int = 0) -> None:
+    def __init__(self, subject: ModelWithData, content: PageContent, *, port: int = 0) -> None:
         self.path = f"/{secrets.token_urlsafe(16)}/"
-        self.answers = Answers(shown, content["shape"])
+        self.answers = Answers(subject, content["shape"])
         self.http = _HTTP((HOST, port), self.path, assembled(content).encode(), self.answers)
         self.address = f"http://{HOST}:{self.http.server_port}{self.path}"
         self.thread = threading.Thread(target=self.http.serve_forever, kwargs={"poll_interval": 0.1}, daemon=True)
@@ -136,7 +136,7 @@ class Server:
             self.thread.join(0.5)
 
     def close(self) -> None:
-        """Stop."""
+        """Stop serving, and free the port."""
         self.http.shutdown()
         self.http.server_close()
 
@@ -163,7 +163,7 @@ class _HTTP(ThreadingHTTPServer):
 
 
 class _Handler(BaseHTTPRequestHandler):
-    """One connection."""
+    """Answers the requests of one connection."""
 
     server: _HTTP
     protocol_version = "HTTP/1.1"

@@ -98,12 +98,12 @@ def explore(
         if data is not None:
             raise ConfigError("a run is shown on its own data; for other data: explore(vaekit.load(run), data)")
         restored = RestoredRun.of(model, root=root, trust=trust)
-        shown = ModelWithData.of_run(restored, restored.model(), count)
+        subject = ModelWithData.of_run(restored, restored.model(), count)
     else:
         check_model(model)
         if data is None:
             raise DataError("a model needs data for its map: explore(model, vaekit.data.load('mnist'))")
-        shown = ModelWithData.of_model(model, data, count)
-    with evaluating(shown.model):
-        text, embeds = standalone(shown, page_content(shown, images=images), half=half)
+        subject = ModelWithData.of_model(model, data, count)
+    with evaluating(subject.model):
+        text, embeds = standalone(subject, page_content(subject, images=images), half=half)
     return Page(text, embeds)

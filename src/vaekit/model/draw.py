@@ -39,7 +39,7 @@ class remembered(Generic[T]):  # noqa: N801 - a decorator, like functools.cached
     def __get__(self, instance: object, owner: type) -> T: ...
 
     def __get__(self, instance: Any, owner: type) -> Any:
-        """The value."""
+        """The value, computed again where it lacks the gradients that are asked for."""
         if instance is None:
             return self
         value, with_gradients = instance.__dict__.get(self.name, (None, None))

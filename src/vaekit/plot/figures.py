@@ -171,8 +171,8 @@ def kl_per_latent(
 ) -> "Figure":
     """A bar for each latent, the one that carries most first: its KL, averaged over the images.
 
-    If a single latent has no KL, its bar is the mutual information I(x; zⱼ) of the latent and these images. If there
-    is none either, it is the variance of the posterior mean.
+    Without a KL of single latents, a bar is I(x; zⱼ), the mutual information of a latent and these images; without
+    that, the variance of the posterior mean.
 
     Arguments:
         model: The model.

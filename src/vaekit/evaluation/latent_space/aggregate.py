@@ -24,13 +24,13 @@ STATISTICS = 1000  # rows over which the KL is taken
 
 
 @torch.no_grad()
-def encodings(shown: ModelWithData) -> dict[str, Tensor]:
+def encodings(subject: ModelWithData) -> dict[str, Tensor]:
     """Posterior means, one sample each, and rate and distortion where there are densities."""
-    model, parts = shown.model, []
-    for start in range(0, len(shown), ENCODED_AT_ONCE):
+    model, parts = subject.model, []
+    for start in range(0, len(subject), ENCODED_AT_ONCE):
         rows = slice(start, start + ENCODED_AT_ONCE)
-        x, c = shown.x[rows].to(model.device), shown.context(rows)
-        observed = None if shown.observed is None else shown.observed[rows].to(model.device)
+        x, c = subject.x[rows].to(model.device), subject.context(rows)
+        observed = None if subject.observed is None else subject.observed[rows].to(model.device)
         with seeded(torch.Generator().manual_seed(start)):
             q = model.posterior_of(Batch(x, c=c, observed=observed))
             part = {"sample": q.sample().flatten(1)}
@@ -47,11 +47,11 @@ def encodings(shown: ModelWithData) -> dict[str, Tensor]:
     return {name: torch.cat([part[name] for part in parts]) for name in parts[0]}
 
 
-def statistics(shown: ModelWithData, rows: dict[str, Tensor] | None = None) -> dict[str, Any]:
+def statistics(subject: ModelWithData, rows: dict[str, Tensor] | None = None) -> dict[str, Any]:
     """The aggregate posterior in numbers, as JSON.
 
     Arguments:
-        shown: A model and its data.
+        subject: A model and its data.
         rows: The result of `encodings`, if it is there already.
 
     Returns:
@@ -59,12 +59,12 @@ def statistics(shown: ModelWithData, rows: dict[str, Tensor] | None = None) -> d
         factorize; `information`, an upper bound on the information about x by latent, nats, or None; `order`, the
         latents that carry most first; `silent`, the latents that carry nothing; and `over`, the number of rows.
     """
-    rows = encodings(shown) if rows is None else rows
-    size, sample = shown.model.latent_size, rows["sample"]
+    rows = encodings(subject) if rows is None else rows
+    size, sample = subject.model.latent_size, rows["sample"]
     mean = sample.mean(0) if len(sample) else torch.zeros(size)
     sd = sample.std(0).clamp_min(1e-6) if len(sample) > 1 else torch.ones(size)
     information = _information(rows, mean, sd)
-    kl, variances = _kl(shown), rows["z"].var(0) if len(sample) > 1 else torch.ones(size)
+    kl, variances = _kl(subject), rows["z"].var(0) if len(sample) > 1 else torch.ones(size)
     nats = information if kl is None else kl
     weight = variances if nats is None else nats
     order = weight.argsort(descending=True, stable=True).tolist()
@@ -90,13 +90,13 @@ def _information(rows: dict[str, Tensor], mean: Tensor, sd: Tensor) -> Tensor | 
     return (0.5 * (scale.square() + away.square() - 1) - scale.log()).mean(0).clamp_min(0)
 
 
-def _kl(shown: ModelWithData) -> Tensor | None:
-    if not len(shown):
+def _kl(subject: ModelWithData) -> Tensor | None:
+    if not len(subject):
         return None
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         try:
-            summary = latent_statistics(shown.model, shown.batch(evenly_spread(len(shown), STATISTICS)), pairs=1)
+            summary = latent_statistics(subject.model, subject.batch(evenly_spread(len(subject), STATISTICS)), pairs=1)
         except (VAEError, NotImplementedError):
             return None
     return None if summary.kl is None else summary.kl.flatten().float()

@@ -41,7 +41,7 @@ def classification_error(
         loss: The loss that it was trained with; one with a classifier is a module and `HasClassifier`.
         images: Shape (N, *event).
         labels: Classes of the images, shape (N,); −1 where unknown.
-        listener: Hears about the progress.
+        listener: Called with the stage, the batches done and the total.
     """
     known = labels >= 0
     module = None if loss is None else module_of(loss)

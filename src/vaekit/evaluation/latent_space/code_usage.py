@@ -20,14 +20,14 @@ def code_usage(model: LatentVariableModel, rows: Batch, *, listener: StageListen
     Arguments:
         model: Any model.
         rows: All rows, with the context or the labels that a conditional model needs.
-        listener: Hears about the progress.
+        listener: Called with the stage, the batches done and the total.
     """
     posterior = codes_posterior_of(model)
     if posterior is None:
         return []
 
     def compute(index: int) -> dict[str, Tensor]:
-        q = model.posterior_of(batchwise.batch(model, rows, index))
+        q = model.posterior_of(batchwise.batch_of(model, rows, index))
         return {"codes": posterior.index_of(q.mean).flatten(1)}
 
     with batchwise.estimating(model):

@@ -38,7 +38,7 @@ def disentanglement(z: Tensor, factors: Tensor, *, seed: int = 0) -> list[Value]
         informativeness, from 0 to 1, where scikit-learn is installed.
 
     Raises:
-        DataError: A factor has a single value, so that nothing can tell it; or the shapes do not match.
+        DataError: A factor has a single value, so that no latent can predict it; or the shapes do not match.
     """
     z, factors = as_tensor(z, "z"), as_tensor(factors, "factors")
     if z.ndim != 2 or factors.ndim != 2 or len(z) != len(factors) or not factors.shape[1]:
@@ -63,7 +63,7 @@ def disentanglement(z: Tensor, factors: Tensor, *, seed: int = 0) -> list[Value]
 
 
 def mutual_information_gap(z: Tensor, factors: Tensor) -> float:
-    """MIG: the gap in information about a factor between the two latents that tell most of it.
+    """MIG: the gap in information about a factor between the two latents that carry most information about it.
 
     The gap is a share of the factor's entropy; MIG is the mean over factors. Latents are divided into 20 bins of equal
     width.
@@ -104,7 +104,7 @@ def separated_attribute_predictability(z: Tensor, factors: Tensor) -> float:
 
 
 def factor_vae_score(z: Tensor, factors: Tensor) -> Value:
-    """FactorVAE score: how often the least varying latent of a group of images tells the factor that they share.
+    """FactorVAE score: how often the least varying latent of a group of images predicts the factor that they share.
 
     Latents with a variance below 0.01 are left out. 800 votes are learned from, and 800 tested.
 
@@ -152,7 +152,7 @@ def dci(z: Tensor, factors: Tensor, *, seed: int = 0) -> tuple[float, float, flo
     matrix = torch.stack(importance, 1).double().clamp_min(0)  # (Z, F)
     by_latent = 1 - _entropy(matrix) / torch.tensor(float(max(2, matrix.shape[1]))).log()
     by_factor = 1 - _entropy(matrix.T) / torch.tensor(float(max(2, matrix.shape[0]))).log()
-    by_factor = by_factor * (matrix.sum(0) > 0)  # 0 for a factor of which no latent tells anything
+    by_factor = by_factor * (matrix.sum(0) > 0)  # 0 for a factor of which no latent carries information
     weights = matrix.sum(1) / matrix.sum().clamp_min(1e-30)
     return (weights * by_latent).sum().item(), by_factor.mean().item(), sum(accuracy) / len(accuracy)
 
@@ -172,12 +172,12 @@ def disentanglement_of(
         rows: Shape (N, *event).
         factors: Shape (N, F), int64.
         seed: Seed of all random numbers.
-        listener: Hears about the progress.
+        listener: Called with the stage, the batches done and the total.
     """
     batch = Batch(rows, labels=factors[:, 0])
 
     def compute(index: int) -> dict[str, Tensor]:
-        return {"means": model.posterior_of(batchwise.batch(model, batch, index)).mean.flatten(1)}
+        return {"means": model.posterior_of(batchwise.batch_of(model, batch, index)).mean.flatten(1)}
 
     with batchwise.estimating(model):
         z = batchwise.over_batches("factors", len(batch), compute, listener=listener)["means"]

@@ -73,7 +73,7 @@ def fit_prior(
     if not len(rows):
         fault = f"none of the {len(given)} has a class; pass Split(x, labels)" if len(given) else "there are none"
         raise DataError(f"a density of latents is fitted to training rows, and {fault}")
-    with seeded(batchwise.generator(seed, "ex post", 0)):
+    with seeded(batchwise.stream_of(seed, "ex post", 0)):
         z, labels = _latents(model, rows, binarize)
         prior = _empty(model, density, len(z))
         inner = prior.prior if isinstance(prior, OverGrid) else prior
@@ -96,11 +96,11 @@ def fitted_prior(run: Run | RestoredRun, model: LatentVariableModel, density: De
     Raises:
         ConfigError, DataError: The model is that of another run, or the prior cannot be fitted; see `fit_prior`.
     """
-    folder = run if isinstance(run, Run) else run.run
+    stored_run = run if isinstance(run, Run) else run.run
     density = density_for(model, density)
     name, weights = _prior_file(density), sha256(model.state_dict())
     try:
-        path = files.confine(folder.path, name)
+        path = files.confine(stored_run.path, name)
         tensors, metadata = unpack(files.read(path, PRIOR_FILE_LIMIT), path)
         with forked():
             prior = _empty(model, density, int(metadata["rows"]))
@@ -118,7 +118,7 @@ def fitted_prior(run: Run | RestoredRun, model: LatentVariableModel, density: De
     prior = fit_prior(model, rows, density, binarize=section.binarize)
     tensors = {name: tensor.cpu() for name, tensor in prior.state_dict().items()}
     metadata = {"weights": weights, "rows": str(len(rows)), "sha256": sha256(tensors)}
-    folder.write_bytes(name, pack(tensors, metadata))
+    stored_run.write_bytes(name, pack(tensors, metadata))
     return WithPrior(model, prior).eval()
 
 

@@ -120,7 +120,7 @@ def latent_statistics(
         pairs: Largest number of latents at which to evaluate q(z).
         memory: About how many bytes comparing latents with posteriors may take.
         seed: Seed of the latents.
-        listener: Hears about the progress.
+        listener: Called with the stage, the batches done and the total.
 
     Reference: Burda, Grosse and Salakhutdinov 2015, arXiv:1509.00519, section 5.2 (active units); Hoffman and Johnson
     2016, "ELBO surgery", NeurIPS workshop (mutual information and marginal KL); Poole et al. 2019, arXiv:1905.06922,
@@ -128,12 +128,12 @@ def latent_statistics(
     """
     check_count("pairs", pairs)
     with batchwise.estimating(model):
-        rows = batchwise.wrapped(rows)
+        rows = batchwise.rows_as_batch(rows)
         batchwise.check_evaluable(model, rows, memory)
 
         def compute(index: int) -> dict[str, Tensor]:
-            batch = batchwise.batch(model, rows, index)
-            with seeded(batchwise.generator(seed, "latents", index)):
+            batch = batchwise.batch_of(model, rows, index)
+            with seeded(batchwise.stream_of(seed, "latents", index)):
                 return _encoded(model, batch)
 
         per_row = batchwise.over_batches("latents", len(rows), compute, listener=listener)
@@ -175,7 +175,7 @@ def _aggregate(
     total = batchwise.to_float64(torch.full((len(z),), -math.inf, device=z.device))
     batches = -(-len(rows) // batchwise.BATCH_ROWS)
     for index in range(batches):
-        batch = batchwise.batch(model, rows, index)
+        batch = batchwise.batch_of(model, rows, index)
         q = model.posterior_of(batch)
         row_groups = groups[index * batchwise.BATCH_ROWS : index * batchwise.BATCH_ROWS + len(batch)].to(z.device)
         for start in range(0, len(z), at_once):
@@ -218,7 +218,7 @@ def linear_probe(train: Tensor, labels: Tensor, test: Tensor, test_labels: Tenso
         raise DataError(f"a linear probe learns from at least 2 rows, got {len(train)}")
     classes = _classes(labels, test_labels)
     centre, sd = train.mean(0), train.std(0).clamp_min(1e-8)
-    x, y = ((part - centre) / sd for part in (train, test))
+    x, test_x = ((part - centre) / sd for part in (train, test))
     weight = torch.zeros(train.shape[1] + 1, classes, dtype=train.dtype, requires_grad=True)
     optimizer = torch.optim.LBFGS([weight], max_iter=100, line_search_fn="strong_wolfe")
 
@@ -230,7 +230,7 @@ def linear_probe(train: Tensor, labels: Tensor, test: Tensor, test_labels: Tenso
 
     with torch.enable_grad():
         optimizer.step(loss)
-    predicted = (y @ weight[:-1] + weight[-1]).detach().argmax(1)
+    predicted = (test_x @ weight[:-1] + weight[-1]).detach().argmax(1)
     return share_of("linear probe accuracy", predicted == test_labels)
 
 

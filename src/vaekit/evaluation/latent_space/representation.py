@@ -21,20 +21,20 @@ def measure_latents(inputs: MeasureInput) -> Findings:
     if not inputs.has_density:
         return Findings()
     model, rows, options = inputs.model, inputs.rows, inputs.options
-    posteriors = latent_statistics(model, rows, memory=options.memory, seed=options.seed, listener=inputs.listener)
-    classes = _classes(inputs, posteriors)
+    statistics = latent_statistics(model, rows, memory=options.memory, seed=options.seed, listener=inputs.listener)
+    classes = _classes(inputs, statistics)
     return Findings(
-        values=[*posteriors.values, *code_usage(model, rows, listener=inputs.listener), *classes.values],
-        warnings=[*posteriors.warnings, *classes.warnings],
+        values=[*statistics.values, *code_usage(model, rows, listener=inputs.listener), *classes.values],
+        warnings=[*statistics.warnings, *classes.warnings],
         details={
-            "kl by dimension": None if posteriors.kl is None else posteriors.kl.tolist(),
-            "variance of posterior means": posteriors.variances.tolist(),
+            "kl by dimension": None if statistics.kl is None else statistics.kl.tolist(),
+            "variance of posterior means": statistics.variances.tolist(),
         },
         pictures=classes.pictures,
     )
 
 
-def _classes(inputs: MeasureInput, posteriors: LatentStatistics) -> Findings:
+def _classes(inputs: MeasureInput, statistics: LatentStatistics) -> Findings:
     """The accuracy of a linear classifier and of the nearest neighbours on posterior means, and a picture of these."""
     labels = inputs.stored_rows.labels
     if labels is None or len(labels[labels >= 0].unique()) < 2:
@@ -43,7 +43,7 @@ def _classes(inputs: MeasureInput, posteriors: LatentStatistics) -> Findings:
     if len(split) < 2:
         return Findings()
     train_z, train_labels = _with_known_class(_means(inputs, split), split.required_labels())
-    test_z, test_labels = _with_known_class(posteriors.means, labels)
+    test_z, test_labels = _with_known_class(statistics.means, labels)
     values = [
         classifier(train_z, train_labels, test_z, test_labels) for classifier in (linear_probe, nearest_neighbours)
     ]
@@ -51,8 +51,8 @@ def _classes(inputs: MeasureInput, posteriors: LatentStatistics) -> Findings:
     pictures = {}
     if inputs.stored_rows.c is None:
         rows = evenly_spread(len(inputs.rows), PICTURED_ROWS)
-        shown = batchwise.batch(inputs.model, inputs.rows.rows(rows), 0, PICTURED_ROWS)
-        pictures = {"latents": plot.latents(inputs.model, inputs.model.posterior_input(shown), labels[rows])}
+        pictured = batchwise.batch_of(inputs.model, inputs.rows.rows(rows), 0, PICTURED_ROWS)
+        pictures = {"latents": plot.latents(inputs.model, inputs.model.posterior_input(pictured), labels[rows])}
     return Findings(values, [warning] if inputs.model.context_size else [], pictures=pictures)
 
 
@@ -61,7 +61,7 @@ def _means(inputs: MeasureInput, split: Split) -> Tensor:
     rows = inputs.rows_of(split)
 
     def compute(index: int) -> dict[str, Tensor]:
-        batch = batchwise.batch(inputs.model, rows, index)
+        batch = batchwise.batch_of(inputs.model, rows, index)
         return {"means": inputs.model.posterior_of(batch).mean.flatten(1)}
 
     with batchwise.estimating(inputs.model):

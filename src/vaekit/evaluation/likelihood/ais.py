@@ -137,7 +137,7 @@ def ais(
         memory: About how many bytes a gradient may take.
         seed: Seed of the chains.
         cache: Keeps finished batches.
-        listener: Hears about the progress.
+        listener: Called with the stage, the batches done and the total.
 
     Raises:
         ConfigError: The latents are discrete, cannot be any real number, or have no density.
@@ -147,13 +147,13 @@ def ais(
     """
     how = Annealing.of(annealing)
     with batchwise.estimating(model):
-        rows = batchwise.wrapped(rows)
+        rows = batchwise.rows_as_batch(rows)
         batchwise.check_evaluable(model, rows, memory)
         refuse_annealing(model, rows)
 
         def compute(index: int) -> dict[str, Tensor]:
-            batch = batchwise.batch(model, rows, index, ROWS_OF_CHAINS)
-            with seeded(batchwise.generator(seed, "ais", index)):
+            batch = batchwise.batch_of(model, rows, index, ROWS_OF_CHAINS)
+            with seeded(batchwise.stream_of(seed, "ais", index)):
                 return _forward(_Chains(model, batch, how, memory))
 
         per_row = batchwise.over_batches("ais", len(rows), compute, size=ROWS_OF_CHAINS, cache=cache, listener=listener)
@@ -184,7 +184,7 @@ def bidirectional(
         memory: About how many bytes a gradient may take.
         seed: Seed of the rows and the chains.
         cache: Keeps finished batches.
-        listener: Hears about the progress.
+        listener: Called with the stage, the batches done and the total.
 
     Reference: Grosse, Ghahramani and Adams 2015, arXiv:1511.02543, section 3.
     """
@@ -193,7 +193,7 @@ def bidirectional(
     with batchwise.estimating(model):
 
         def compute(index: int) -> dict[str, Tensor]:
-            with seeded(batchwise.generator(seed, "bdmc", index)):
+            with seeded(batchwise.stream_of(seed, "bdmc", index)):
                 rows = slice(index * ROWS_OF_CHAINS, min((index + 1) * ROWS_OF_CHAINS, n))
                 size = rows.stop - rows.start
                 context = model.context(None if c is None else c[rows], size)

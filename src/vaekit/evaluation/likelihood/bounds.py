@@ -171,7 +171,7 @@ def bounds(
         precision: Precision of the decoder's matrix products: "fp32", "bf16", or "auto", which is "bf16" where that is
             fast and safe.
         cache: Keeps finished batches.
-        listener: Hears about the progress.
+        listener: Called with the stage, the batches done and the total.
 
     Raises:
         ConfigError: A K is below 1 or above 2^20, the precision is unknown, or the posterior has no density.
@@ -192,12 +192,12 @@ def bounds(
     if not numbers:
         raise ConfigError("samples must be at least one number of samples, got none; papers report 5000")
     with batchwise.estimating(model):
-        rows = batchwise.wrapped(rows)
+        rows = batchwise.rows_as_batch(rows)
         batchwise.check_evaluable(model, rows, memory)
         lowered = find_precision(precision, model)
 
         def compute(index: int) -> dict[str, Tensor]:
-            batch = batchwise.batch(model, rows, index)
+            batch = batchwise.batch_of(model, rows, index)
             return batch_bounds(model, batch, index, numbers, memory=memory, seed=seed, precision=lowered)
 
         per_row = batchwise.over_batches("bounds", len(rows), compute, cache=cache, listener=listener)
@@ -225,13 +225,13 @@ def batch_bounds(
         seed: Seed of the samples.
         precision: "fp32" or "bf16".
     """
-    decoder = _Decoder(model, batch, memory, precision, batchwise.generator(seed, "rounding", index))
-    with seeded(batchwise.generator(seed, "bounds", index)):
+    decoder = _Decoder(model, batch, memory, precision, batchwise.stream_of(seed, "rounding", index))
+    with seeded(batchwise.stream_of(seed, "bounds", index)):
         return _estimates(decoder, model.posterior_of(batch), samples)
 
 
 def _estimates(decoder: "_Decoder", q: Distribution, numbers: tuple[int, ...]) -> dict[str, Tensor]:
-    kl = _closed_form(q, decoder.prior, decoder.rows)
+    kl = _closed_form(q, decoder.prior, decoder.num_rows)
     log_likelihood = Mean()
     log_ratio = Mean()
     log_weight = Mean()
@@ -285,7 +285,7 @@ class _Decoder:
         generator: torch.Generator,
     ) -> None:
         self.model = model
-        self.rows = len(rows)
+        self.num_rows = len(rows)
         self.prior = model.prior(rows.c)
         self.generator = generator
         self.exact = precision == "fp32"
@@ -311,9 +311,9 @@ class _Decoder:
     def _correction(self, z: Tensor, log_lik: Tensor, log_rest: Tensor) -> Tensor:
         """The correction of rounded log-likelihoods (K, B), shape (B,)."""
         shares = (log_lik + log_rest).softmax(0).cumsum(0)
-        u = torch.rand(self.rows, dtype=shares.dtype, generator=self.generator).to(z.device)
+        u = torch.rand(self.num_rows, dtype=shares.dtype, generator=self.generator).to(z.device)
         picked = (shares[:-1] < u * shares[-1]).sum(0)
-        rows = torch.arange(self.rows, device=z.device)
+        rows = torch.arange(self.num_rows, device=z.device)
         exact = self._log_likelihood(z[picked, rows][None], self.exact_slices)[0]
         error = exact - log_lik[picked, rows]
         self.squares.add(error.square()[None])
@@ -322,7 +322,7 @@ class _Decoder:
     @property
     def rounding(self) -> Tensor:
         """The root mean square error of a log-likelihood, shape (B,)."""
-        return self.slices[0].batch.x.new_zeros(self.rows) if self.exact else self.squares.mean.sqrt()
+        return self.slices[0].batch.x.new_zeros(self.num_rows) if self.exact else self.squares.mean.sqrt()
 
 
 def _closed_form(q: Distribution, p: Distribution, n: int) -> Tensor | None:

@@ -72,8 +72,8 @@ def _terms(inputs: MeasureInput) -> Findings:
     model = inputs.model
 
     def compute(index: int) -> dict[str, Tensor]:
-        rows = batchwise.batch(model, inputs.rows, index)
-        with seeded(batchwise.generator(inputs.options.seed, "terms", index)):
+        rows = batchwise.batch_of(model, inputs.rows, index)
+        with seeded(batchwise.stream_of(inputs.options.seed, "terms", index)):
             draw = draw_of(model, rows)
         return {"distortion": batchwise.to_float64(draw.distortion), **draw.penalties}
 

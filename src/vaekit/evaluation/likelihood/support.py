@@ -106,7 +106,7 @@ def refuse_annealing(model: LatentVariableModel, rows: Batch) -> None:
         ConfigError: The latents are not a vector; or the prior or the posterior is discrete, or does not have all real
             numbers as its support.
     """
-    row = batchwise.batch(model, rows, 0, 1)
+    row = batchwise.batch_of(model, rows, 0, 1)
     with seeded(torch.Generator().manual_seed(0)):
         for name, p in (("posterior", model.posterior_of(row)), ("prior", model.prior(row.c))):
             for factor in _factors(p):

@@ -15,7 +15,7 @@ from ...distributions import CertainCodes, PointMass, draw_samples
 from ...errors import ConfigError, DataError, check_count, one_of
 from ...model import LatentVariableModel
 from ...rng import generator_of, seeded
-from ..batchwise import estimating, wrapped
+from ..batchwise import estimating, rows_as_batch
 from .imputation import mask_of
 
 HIDDEN_HALVES = ("bottom", "top", "left", "right")
@@ -39,7 +39,7 @@ def complete(
     """
     one_of("half of an image", hide, HIDDEN_HALVES)
     check_count("ways", ways)
-    images = model.to_model(wrapped(images))
+    images = model.to_model(rows_as_batch(images))
     model.check_values(images.zero_filled, images.observed)
     x = images.x.cpu()
     if x.ndim != 4 or not len(x):

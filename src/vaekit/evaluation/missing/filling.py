@@ -74,7 +74,7 @@ def impute_table(
         samples: K weighted latents of each row.
         draws: Number of tables to draw; 0 for one table, with the mean or the most probable level in each gap.
         seed: Seed of all random numbers.
-        listener: Hears about the progress.
+        listener: Called with the stage, the batches done and the total.
 
     Raises:
         ConfigError: The table is not a file, `samples` is below 1, or `draws` below 0.
@@ -169,7 +169,7 @@ def fill(
         samples: K weighted latents of each row.
         draws: Number of whole tables to draw.
         seed: Seed of all random numbers.
-        listener: Hears about the progress.
+        listener: Called with the stage, the batches done and the total.
 
     Raises:
         DataError: The model needs classes, and a row has none.

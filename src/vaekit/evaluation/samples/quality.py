@@ -69,7 +69,7 @@ def quality(
         n: Number of samples, at most the size of the smaller set of real images. As many of each set, evenly spread,
             are compared with them.
         seed: Seed of the samples.
-        listener: Hears about the progress.
+        listener: Called with the stage, the batches done and the total.
 
     Raises:
         DataError: There are fewer than 10 real images, or a conditional model has other classes.
@@ -115,7 +115,7 @@ def _sampled(
         for index in range(total):
             rows = slice(index * batchwise.BATCH_ROWS, min((index + 1) * batchwise.BATCH_ROWS, n))
             c = None if wanted is None else wanted[rows]
-            source = batchwise.generator(seed, "samples", index)
+            source = batchwise.stream_of(seed, "samples", index)
             parts.append(model.sample(rows.stop - rows.start, c, generator=source).float().clamp(0, 1).cpu())
             if listener is not None:
                 listener("samples", index + 1, total)

@@ -88,7 +88,7 @@ def speedrun(
         train: Trains a seed; gives the finished run, and the seconds from the start of its process to its end.
         seeds: Number of trainings, with the seeds 0, 1, 2 …
         say: Called with one line about each seed.
-        listener: Hears about the progress of the measurements, which the clock leaves out.
+        listener: Called with the stage, the batches done and the total of each measurement, which the clock leaves out.
 
     Returns:
         The record: the track, each seed's seconds and score, their means, the p-value, and the machine

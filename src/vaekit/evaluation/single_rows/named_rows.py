@@ -141,12 +141,12 @@ def rows_of(
     columns = record.columns
     names: Sequence[str]
     if name is not None and columns is not None and name not in data.DATASET_NAMES:
-        _check_whole(name, split)
+        _refuse_split(name, split)
         table = encode_table(name, columns, restored.label)
         rows, classes, title = restored.numbered(table.split(), table.classes), table.classes, name
         names = rows.row_names("table")
     elif name is not None and name not in data.DATASET_NAMES and is_path(name):
-        _check_whole(name, split)
+        _refuse_split(name, split)
         colour = record.event_shape[0] == 3
         signals: DataKind | None = "signal" if record.kind == "signal" else None
         opened = open_all(name, size=config.data.size, colour=colour, value_kind=record.value_kind, kind=signals)
@@ -169,7 +169,7 @@ def rows_of(
     return NamedRows(title, rows, names, class_names, restored.binarize, record.row_word)
 
 
-def _check_whole(name: str, split: str | None) -> None:
+def _refuse_split(name: str, split: str | None) -> None:
     """Refuse a split of a path, whose rows are all taken."""
     if split is not None:
         raise ConfigError(
@@ -184,7 +184,7 @@ def encode_rows(model: LatentVariableModel, rows: NamedRows, *, listener: StageL
     Arguments:
         model: The model.
         rows: The rows.
-        listener: Hears about the progress.
+        listener: Called with the stage, the batches done and the total.
 
     Raises:
         ConfigError: `rows` is of another type.
@@ -194,7 +194,7 @@ def encode_rows(model: LatentVariableModel, rows: NamedRows, *, listener: StageL
     parts = []
     with batchwise.estimating(model):
         for batch in rows.batches(model, stage="encoding", listener=listener):
-            q = model.posterior_of(batchwise.batch(model, batch, 0, len(batch)))
+            q = model.posterior_of(batchwise.batch_of(model, batch, 0, len(batch)))
             parts.append(centre(q).cpu())
     return torch.cat(parts)
 
@@ -235,5 +235,5 @@ def seen_batch(run: RestoredRun, model: LatentVariableModel, rows: Split) -> Bat
         DataError: There are no rows, or the model is conditional and a row has no class.
     """
     served = run.as_batch(rows)
-    batch = batchwise.batch(model, served, 0, len(served))
+    batch = batchwise.batch_of(model, served, 0, len(served))
     return replace(batch, x=model.posterior_input(batch), labels=served.labels)

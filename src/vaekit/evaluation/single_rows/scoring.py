@@ -92,8 +92,8 @@ class Scores:
 
     def picture(self, model: LatentVariableModel, most: int = PICTURED) -> plot.Picture:
         """At most `most` images, the least likely first, their reconstructions by the model, and the errors."""
-        shown = next(self.rows.some(self.order[:most]).batches(model))
-        return plot.reconstructions(model, shown.x, shown.c)
+        pictured = next(self.rows.some(self.order[:most]).batches(model))
+        return plot.reconstructions(model, pictured.x, pictured.c)
 
 
 def score_run(
@@ -115,7 +115,7 @@ def score_run(
         samples: K of the importance-weighted bound.
         seed: Seed of the samples.
         per_value: Whether to score each value of a row too; those of a table, its columns, are always scored.
-        listener: Hears about the progress.
+        listener: Called with the stage, the batches done and the total.
 
     Raises:
         ConfigError: `samples` is below 1, the model has no densities or is that of another run, or values are to be
@@ -165,7 +165,7 @@ def score_rows(
         samples: K.
         memory: About how many bytes decoding may take.
         seed: Seed of the samples.
-        listener: Hears about the progress.
+        listener: Called with the stage, the batches done and the total.
 
     Returns:
         Tensors (N,), float64, nats: "nll", −L_K, an upper bound on −log p(x); "distortion", −E_q log p(x | z); "rate",
@@ -182,7 +182,7 @@ def score_rows(
         for served in rows.batches(model, stage=f"scoring {rows.name}", listener=listener):
             batchwise.check_evaluable(model, served, memory)
             for i in range(-(-len(served) // batchwise.BATCH_ROWS)):
-                batch = batchwise.batch(model, served, i)
+                batch = batchwise.batch_of(model, served, i)
                 per_row = batch_bounds(model, batch, len(parts), (samples,), memory=memory, seed=seed)
                 bound = per_row[bound_name(samples)]
                 parts.append(torch.stack((-bound, per_row["distortion"], per_row["rate"])).cpu())
@@ -227,7 +227,7 @@ def reference(
         most: The greatest number of test rows; they are evenly spread.
         samples: K.
         seed: Seed of the samples.
-        listener: Hears about the progress.
+        listener: Called with the stage, the batches done and the total.
     """
     cache = RunCaches(restored.run, model)({"reference": most, "samples": samples, "seed": seed})
     tensors = cache.load("reference")
