@@ -17,6 +17,7 @@ from safetensors.torch import load_file
 
 import vaekit
 from conftest import Result
+from vaekit.runs.restore import RestoredRun
 
 TINY = ["--set", "encoder.hidden=[16]", "--set", "decoder.hidden=[16]", "--set", "data.validation=58000"]
 
@@ -166,6 +167,15 @@ def test_maps_and_traversals_of_a_class_have_names_of_their_own_and_must_fit_in_
         drawn = command(verb, root / "digits", "--class", 4, size, 3)
         assert Path(drawn.out.strip()) == samples / f"{name}-class-4.png"
         assert "are too many at once" in command(verb, root / "digits", size, 10**6).err
+
+
+def test_the_ending_of_a_picture_is_refused_before_anything_is_fitted_or_drawn(
+    root: Path, command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(RestoredRun, "model", lambda *_, **__: pytest.fail("the work began"))
+    for verb in ("sample", "interpolate", "reconstruct", "map"):
+        result = command(verb, root / "digits", "-o", "digits.csv")
+        assert_refused(result, "cannot write 'digits.csv': what run digits draws is written as .png")
 
 
 def test_interpolation_between_test_images_starts_and_ends_at_them(root: Path, tmp_path: Path, command) -> None:

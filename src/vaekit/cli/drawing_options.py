@@ -56,21 +56,30 @@ class Drawing(ChosenRun):
 
         Raises:
             ConfigError: The path is the file of the run's data.
-            DataError: The path names a picture, but the data are neither images nor signals; or --invert or --cmap is
-                given for an array or for signals.
+            DataError: The ending is not one of files for these data; or --invert or --cmap is given for an array or for
+                signals.
         """
+        from ..plot.saving import ARRAY_SUFFIXES, IMAGE_SUFFIXES
         from ..store.files import slug
 
         are_images = self.data_record.shows_images
+        has_pictures = are_images or self.data_record.kind == "signal"
         suffix = ".png" if are_images else ".npy"
         path = self.output or self.run.picture_to_write(f"{name}{f'-class-{slug(label)}' if label else ''}{suffix}")
         self.check_output(path)
-        is_array = path.suffix.lower() in (".npy", ".npz")
+        is_array = path.suffix.lower() in ARRAY_SUFFIXES
         for option, is_given in {"--invert": self.invert, "--cmap": self.cmap is not None}.items():
             if is_given and (is_array or not are_images):
                 what = f"{path.name} is an array" if is_array else f"the data of run {self.run.name} are not images"
                 raise DataError(f"{option} is for pictures of images, but {what}; leave it out")
-        if not is_array and not are_images and self.data_record.kind != "signal":
+        pictures = (*IMAGE_SUFFIXES, ".gif") if are_images else IMAGE_SUFFIXES
+        if path.suffix.lower() not in (*pictures, *ARRAY_SUFFIXES):
+            known = (*pictures, *ARRAY_SUFFIXES) if has_pictures else ARRAY_SUFFIXES
+            raise DataError(
+                f"cannot write {path.name!r}: what run {self.run.name} draws is written as {', '.join(known)}; change "
+                "the suffix"
+            )
+        if not is_array and not has_pictures:
             raise DataError(
                 f"the data of run {self.run.name} are neither images nor signals, and {path.name} is a picture; write "
                 ".npy or .npz"
