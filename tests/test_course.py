@@ -283,7 +283,7 @@ def test_loss_function_is_minus_the_elbo(model, c, dtype):
     model, x = model.to(dtype), images(4, dtype)
     inputs = (x,) if c is None else (x, one_hot(c, 10))
     x_hat, mu, logvar = seeded(model, *inputs)
-    draw = seeded(model.draw, x, 1, c)
+    draw = seeded(model.draw, x, c)
     loss = loss_function(x_hat, x, mu, logvar)
     torch.testing.assert_close(-elbo(draw).mean(), loss, rtol=1e-5 if dtype == torch.float32 else 1e-12, atol=0)
     assert (elbo(draw, kl="sampled") - elbo(draw)).abs().max() > 0.03  # the sampled KL has its own noise
@@ -294,7 +294,7 @@ def test_forward_and_draw_have_the_same_gradients(model, c):
     inputs = (x,) if c is None else (x, one_hot(c, 10))
     x_hat, mu, logvar = seeded(model, *inputs)
     by_hand = torch.autograd.grad(loss_function(x_hat, x, mu, logvar), list(model.parameters()))
-    by_model = torch.autograd.grad(-elbo(seeded(model.draw, x, 1, c)).mean(), list(model.parameters()))
+    by_model = torch.autograd.grad(-elbo(seeded(model.draw, x, c)).mean(), list(model.parameters()))
     torch.testing.assert_close(by_model, by_hand, rtol=1e-9, atol=1e-12)
 
 
@@ -302,7 +302,7 @@ def test_composed_parts_start_with_the_same_weights_and_give_the_same_draw_loss_
     parts = seeded(composed, model.context_size)
     for ours, theirs in zip(parts.parameters(), model.parameters(), strict=True):
         assert torch.equal(ours, theirs)
-    ours, theirs = (seeded(m.draw, images(), 3, c) for m in (parts, model))
+    ours, theirs = (seeded(m.draw, images(), c, k=3) for m in (parts, model))
     assert torch.equal(ours.z, theirs.z)
     assert torch.equal(ours.log_w, theirs.log_w)
     losses = [-elbo(draw).mean() for draw in (ours, theirs)]
@@ -313,7 +313,7 @@ def test_composed_parts_start_with_the_same_weights_and_give_the_same_draw_loss_
 
 
 def test_densities(model, c):
-    draw = seeded(model.draw, images(), 5, c)
+    draw = seeded(model.draw, images(), c, k=5)
     (level,) = draw.levels
     assert level.z.shape == (5, 4, 15)
     assert draw.log_likelihood.shape == draw.log_w.shape == level.log_q.shape == (5, 4)
