@@ -220,6 +220,13 @@ def test_a_port_that_is_taken_is_one_line(command, runs: Path) -> None:
     assert found.status == 2 and re.search(r"--port \d+: .*in use", found.err)
 
 
+def test_options_of_a_served_page_are_refused_for_a_file(command, runs: Path, tmp_path: Path) -> None:
+    for option in (("--port", 8000), ("--no-browser",)):
+        found = command("explore", "tiny", "-o", tmp_path / "page.html", *option, "--runs", runs)
+        assert found.status == 2 and "are for a page that is served" in found.err
+    assert not (tmp_path / "page.html").exists()
+
+
 def test_one_file_says_what_it_embeds(command, runs: Path, tmp_path: Path) -> None:
     found = command("explore", "tiny", "-o", tmp_path / "page.html", "--images", 5, "--runs", runs)
     assert found.status == 0 and "5 images of mnist test" in found.err and "the decoder" in found.err

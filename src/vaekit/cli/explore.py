@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 import click
 
 from ..errors import ConfigError
-from .common import FILE, json_option, print_files, say, wants_json
+from .common import FILE, is_default, json_option, print_files, say, wants_json
 from .printing import out, out_json
 from .run_options import ChosenRun, unseeded_run_options
 
@@ -37,6 +37,8 @@ def explore(
     """
     if float32 and output is None:
         raise click.UsageError("--float32 goes with -o")
+    if output is not None and (no_browser or not is_default("port")):
+        raise click.UsageError("--port and --no-browser are for a page that is served; leave out -o")
     from ..evaluation.latent_space.aggregate import STATISTICS
     from ..evaluation.model_with_data import ModelWithData
     from ..explorer import show
