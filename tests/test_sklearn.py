@@ -19,7 +19,9 @@ from sklearn.pipeline import make_pipeline
 from sklearn.utils import estimator_checks
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
+from vaekit import build, fit
 from vaekit.config.recipe import Recipe
+from vaekit.runs import own_model
 from vaekit.sklearn import VAE, VAEImputer, VAEOutlierDetector
 
 TINY: dict[str, Any] = {"hidden_layer_sizes": (8,), "max_iter": 2, "n_draws": 5, "validation_fraction": 0.0}
@@ -277,3 +279,14 @@ def test_parts_start_from_the_means_of_missing_values_as_in_a_run(monkeypatch: p
     x[::2, 0] = np.nan
     VAE(settings={"prior": "vamp"}, max_iter=1).fit(x)
     assert seen[0].min().item() > 990 and seen[0].max().item() < 1010
+
+
+def test_estimators_are_silent_in_a_terminal(
+    plane: np.ndarray, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(own_model, "is_watched", lambda: True)
+    model = build("vae", event_shape=(3,), likelihood="normal", latent_size=1)
+    fit(model, torch.rand(20, 3), epochs=1)
+    assert "epoch" in capsys.readouterr().err  # which would show it
+    VAEOutlierDetector(max_iter=1, random_state=0).fit(plane)
+    assert capsys.readouterr() == ("", "")

@@ -119,6 +119,7 @@ class TableEstimator(BaseEstimator):  # type: ignore[misc]
             optimizer=recipe.optimizer(model),
             schedule=recipe.schedule(),
             options=options if validation_rows else options.model_copy(update={"patience": None}),
+            progress=False,
         )
         self.n_iter_ = len(records)
         self.history_ = records
