@@ -522,6 +522,15 @@ def test_what_is_skipped_all_the_time_stops_the_training(monkeypatch: pytest.Mon
     assert torch.equal(weights(model), start)
 
 
+@pytest.mark.parametrize("epochs", [1, 2])
+def test_a_training_without_a_good_step_fails(epochs: int) -> None:
+    model = small()
+    start = weights(model)
+    with pytest.raises(NumericalError, match=rf"epoch {epochs}, step \d+; .*; the \d+ steps before it were skipped"):
+        fit(model, loader(), epochs=epochs, objective=lambda draw: elbo(draw) * math.nan, on_nan="skip")
+    assert torch.equal(weights(model), start)
+
+
 class Waits(TorchDispatchMode):
     """Counts what makes the host wait for the device: a number taken out of a tensor."""
 

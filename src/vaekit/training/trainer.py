@@ -85,7 +85,8 @@ class Trainer:
         remedies = ["a lower learning_rate (in a config train.learning_rate)", "clip_norm = 1"]
         remedies += [] if self.options.precision == "fp32" else ['precision = "fp32"']
         remedies += [] if self.options.skips_bad_steps else ['on_nan = "skip"']
-        skipped = f"; {self.meter.allowed} steps before it were skipped" if self.options.skips_bad_steps else ""
+        before = min(bad, self.meter.allowed)
+        skipped = f"; the {before} steps before it were skipped" if before else ""
         return (
             f"the loss or its gradient is not finite, or the rate exceeds {EXPLODED:.0f} nats per row, at epoch "
             f"{self.progress.epoch + 1}, step {bad}; look for NaN or huge values in the data, or try "
@@ -132,10 +133,14 @@ class Trainer:
     def _check_final_weights(self, means: Mapping[str, float]) -> None:
         """After the last epoch, compute the loss of the last batch once more: no later step checks the weights.
 
+        Where bad steps are skipped, one of all steps must have been good.
+
         Arguments:
             means: Means of this epoch's validation. One good validation in the training is enough.
         """
         is_last = self.progress.epoch + 1 == self.options.epochs
+        if is_last and self.options.skips_bad_steps and int(self.meter.bad_in_a_row) == self.progress.step:
+            raise NumericalError(self._failure_message(self.progress.step - 1))
         shown_to_work = self.progress.best is not None or (bool(means) and _works(means))
         if not is_last or shown_to_work or self.options.skips_bad_steps or self.last_item is None:
             return
