@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas
 import pytest
 import torch
 from PIL import Image
@@ -194,6 +195,32 @@ def test_a_model_numbers_the_classes_of_other_data_by_name(tmp_path: Path) -> No
     assert data_for_model(unnamed, train).classes == ("bird", "cat", "dog")  # as many, in their order
     with pytest.raises(DataError, match="unknown class 'cat'; known: 0, 1, 2"):
         data_for_model(unnamed, fewer)
+
+
+def test_a_model_reads_the_label_column_of_its_table(tmp_path: Path) -> None:
+    path = table(60, "xy", tmp_path / "t.csv", smoker=["no", "yes", "yes"] * 20)
+    frame, labels = pandas.read_csv(path), [0, 1, 1] * 20
+    known = build(
+        "table-vae", data={"name": str(path), "columns": {"smoker": "label"}}, model={"condition": "class"}, **SMALL
+    )
+    known.save(tmp_path / "model.safetensors")
+    for model in (known, load(tmp_path / "model.safetensors")):
+        for data in (path, frame, (frame, labels), (frame.drop(columns="smoker"), labels)):
+            assert data_for_model(model, data).test.labels.tolist() == labels
+    batches = LoaderFactory(RowFormat.of(known), 60, known.device)
+    for train in (path, frame):
+        trained, validated = batches.loaders(train, frame.assign(smoker="yes"))
+        assert {0, 1} == set(torch.cat([batch.labels for batch in trained]).tolist())
+        assert torch.cat([batch.labels for batch in validated]).tolist() == [1] * 60
+    with pytest.raises(DataError, match="lacks column 'smoker'"):
+        data_for_model(known, frame.drop(columns="smoker"))
+
+    rows = vae_data.load(frame, columns={"smoker": "label"})
+    unknown = build("table-vae", data=rows, model={"condition": "class"}, **SMALL)
+    assert data_for_model(unknown, (frame, labels)).test.labels.tolist() == labels
+    for use in (lambda: data_for_model(unknown, path), lambda: fit(unknown, str(path)), lambda: fit(unknown, frame)):
+        with pytest.raises(DataError, match=r"which column .* has the labels; pass \(frame, labels\)"):
+            use()
 
 
 # rows in memory

@@ -128,6 +128,7 @@ class Recipe:
         if class_names is not None and model.context_size == len(class_names):
             model.class_names = tuple(class_names)
             made_of["class_names"] = list(class_names)
+        model.column_kinds = recipe.config.data.columns
         model.made_of = {"config": recipe.config.model_dump(exclude_none=True), **made_of}
         return model
 

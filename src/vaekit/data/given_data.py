@@ -17,7 +17,9 @@ from ..errors import DataError
 from .batch import Batch, as_tensor, batch_fields, is_array, reshape_hint
 from .dataset import Dataset, Split
 from .evaluation_data import load_evaluation_data
+from .table.column_kinds import ColumnKinds
 from .table.columns import Column
+from .table.encoded_table import LabelColumn
 from .table.frames import is_frame
 from .value_kinds import ValueKind
 
@@ -53,6 +55,7 @@ class RowFormat:
         num_classes: Number of classes, or of values of the context, of a conditional model; else 0.
         class_names: Names of the classes, where they are known.
         columns: Columns of the model's table.
+        column_kinds: Kinds of its columns as a config names them, that of the labels among them.
         sees_missing: Whether the model takes NaN for a missing value; in a table NaN is always a missing value.
     """
 
@@ -61,6 +64,7 @@ class RowFormat:
     num_classes: int = 0
     class_names: Sequence[str] | None = None
     columns: Sequence[Column] | None = None
+    column_kinds: ColumnKinds | None = None
     sees_missing: bool = False
 
     @classmethod
@@ -72,7 +76,41 @@ class RowFormat:
             num_classes=model.context_size,
             class_names=model.class_names,
             columns=model.columns,
+            column_kinds=model.column_kinds,
             sees_missing=model.sees_missing,
+        )
+
+    @property
+    def label(self) -> LabelColumn | None:
+        """The label column in the tables of a conditional model; None where it is not known."""
+        if not self.num_classes or self.class_names is None:
+            return None
+        return LabelColumn.of(self.column_kinds, self.class_names)
+
+    def check_label_is_known(self) -> None:
+        """Refuse a table for a conditional model that does not know which column has the labels.
+
+        Raises:
+            DataError: The column is not known.
+        """
+        if self.num_classes and self.columns is not None and self.label is None:
+            raise DataError(
+                "this model is conditional, and does not know which column of a table has the labels; pass (frame, "
+                "labels)"
+            )
+
+    def loaded(self, source: Any) -> Dataset:
+        """All rows of a path, of a data set by name or of a frame, as the model reads them; see `load_evaluation_data`.
+
+        Raises:
+            DataError: They do not fit the model; see `check_label_is_known`.
+        """
+        self.check_label_is_known()
+        return self._read(source, self.label)
+
+    def _read(self, source: Any, label: LabelColumn | None) -> Dataset:
+        return load_evaluation_data(
+            source, value_kind=self.value_kind, event_shape=self.event_shape, columns=self.columns, label=label
         )
 
     def interpreted(self, given: Any) -> Split | Dataset | OneByOne | Iterable[Any]:
@@ -89,10 +127,10 @@ class RowFormat:
         if isinstance(given, Batch):
             return Split(given.x, given.labels, given.observed, given.c)
         if self.columns is not None and is_frame(given):
-            return self._encoded(given)
+            return self.loaded(given).test
         if self.columns is not None and isinstance(given, tuple) and len(given) == 2 and is_frame(given[0]):
             frame, labels = given
-            return self._encoded(frame, labels)
+            return self.loaded(frame).test if labels is None else replace(self._read(frame, None).test, labels=labels)
         if isinstance(given, torch_data.TensorDataset) and len(given.tensors) <= 2:
             tensors = given.tensors
             return self.split(tensors[0], tensors[1] if len(tensors) == 2 else None)
@@ -138,11 +176,6 @@ class RowFormat:
         if y.ndim == 2 and (y.is_floating_point() or y.shape[1] > 1):
             return Split(x, observed=observed, c=y if y.is_floating_point() else y.float())
         return Split(x, y, observed)
-
-    def _encoded(self, frame: Any, labels: Any = None) -> Split:
-        """All rows of a frame, by the columns."""
-        rows = load_evaluation_data(frame, columns=self.columns).test
-        return rows if labels is None else replace(rows, labels=labels)
 
     def _are_batches(self, x: Tensor) -> bool:
         """A tensor of shape (M, B, *event) is M batches."""

@@ -14,10 +14,10 @@ from torch.utils import data as torch_data
 from ..errors import DataError
 from .batches import Batches
 from .dataset import Dataset, Split
-from .evaluation_data import load_evaluation_data
 from .given_data import OneByOne, RowFormat
 from .loading import load
 from .table.columns import check_columns
+from .table.table_files import is_table
 
 
 @dataclass(frozen=True)
@@ -46,7 +46,9 @@ class LoaderFactory:
         rows = self.row_format
         if isinstance(train, (str, os.PathLike)):
             is_signals = len(rows.event_shape or ()) == 2 and os.fspath(train).lower().endswith((".npy", ".npz"))
-            train = load(train, value_kind=rows.value_kind, kind="signal" if is_signals else None)
+            rows.check_label_is_known()
+            kinds = rows.column_kinds if is_table(os.fspath(train), rows.value_kind) else None
+            train = load(train, value_kind=rows.value_kind, kind="signal" if is_signals else None, columns=kinds)
         training = rows.interpreted(train)
         if isinstance(training, Dataset):
             check_columns(rows.columns, training.columns)
@@ -60,9 +62,7 @@ class LoaderFactory:
         if validation is None:
             return batches, None
         if isinstance(validation, (str, os.PathLike)):
-            validation = load_evaluation_data(
-                validation, value_kind=rows.value_kind, event_shape=rows.event_shape, columns=rows.columns
-            )
+            validation = rows.loaded(validation)
         validating = rows.interpreted(validation)
         if isinstance(validating, Dataset):
             check_columns(self.row_format.columns, validating.columns)

@@ -15,7 +15,6 @@ from torch import Tensor
 from ..data import Batch, Batches, Dataset, Split
 from ..data.batch import is_array
 from ..data.dataset import DataKind, evenly_spread, row_word, shows_images
-from ..data.evaluation_data import load_evaluation_data
 from ..data.given_data import RowFormat
 from ..data.table.columns import check_columns
 from ..data.table.frames import is_frame
@@ -38,9 +37,7 @@ def data_for_model(model: LatentVariableModel, data: Any) -> Dataset:
         DataError: The rows, the columns or the labels do not fit the model.
     """
     if isinstance(data, (str, os.PathLike)) or is_frame(data):
-        data = load_evaluation_data(
-            data, value_kind=model.value_kind, event_shape=model.event_shape, columns=model.columns
-        )
+        data = RowFormat.of(model).loaded(data)
     if isinstance(data, Dataset):
         check_columns(model.columns, data.columns)
         return data.numbered_by(model.class_names, model.context_size) if model.context_size else data

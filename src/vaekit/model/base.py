@@ -47,6 +47,7 @@ class LatentVariableModel(ModelInputs, ABC):
         value_range: Least and greatest value of x; None if every number is allowed.
         value_kind: Meaning of the numbers in x: "pixels", "real", "counts" (whole numbers) or "table" (columns).
         columns: The columns of a table, for a model of tables.
+        column_kinds: Kinds of a table's columns as the config names them; None without a config.
         sees_missing: Whether the posterior gets NaN where a value is missing; otherwise it gets 0 there.
     """
 

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from ..data import Batch
 from ..data.batch import as_tensor, reshape_hint
 from ..data.pixels import to_floats
+from ..data.table.column_kinds import ColumnKinds
 from ..data.table.columns import Column, check_encoded
 from ..data.value_kinds import RANGES, ValueKind, check_values
 from ..errors import DataError
@@ -34,6 +35,7 @@ class ModelInputs(nn.Module):
     event_shape: tuple[int, ...] | None = None
     value_range: tuple[float, float] | None = None
     columns: tuple[Column, ...] | None = None
+    column_kinds: ColumnKinds | None = None
     sees_missing: bool = False
 
     @property

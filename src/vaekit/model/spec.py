@@ -6,6 +6,7 @@ Not for: the config that a model was made from.
 from dataclasses import dataclass
 from math import prod
 
+from ..data.table.column_kinds import ColumnKinds
 from ..data.table.columns import Column
 from ..data.value_kinds import ValueKind
 
@@ -23,6 +24,7 @@ class ModelSpec:
         value_kind: Meaning of the numbers in x.
         value_range: Least and greatest value of x, or None where any will do.
         columns: The columns of a table, for a model of tables.
+        column_kinds: Kinds of a table's columns as the config names them, that of the labels among them; or None.
         sees_missing: Whether the posterior takes NaN for a missing value; others see 0 there.
     """
 
@@ -34,6 +36,7 @@ class ModelSpec:
     value_kind: ValueKind = "real"
     value_range: tuple[float, float] | None = None
     columns: tuple[Column, ...] | None = None
+    column_kinds: ColumnKinds | None = None
     sees_missing: bool = False
 
     @property
