@@ -46,7 +46,7 @@ from vaekit.store.summaries import details_of, summaries
 from vaekit.store.tensors import pack, unpack
 from vaekit.training.checkpointer import Checkpointer
 from vaekit.training.players import players_of
-from vaekit.training.trained import Trained
+from vaekit.training.trained_parts import TrainedParts
 from vaekit.training.trainer import Trainer
 
 MARKS = [b"{", b"}", b"[", b"]", b'"', b",", b":", b"\n", b"\0", b"\xff", b"-1", b"1e999", b"NaN", b"null", b"9" * 400]
@@ -215,7 +215,7 @@ def training() -> Checkpointer:
     made = recipe.Recipe.resolve(given)
     loss = made.loss(model, dataset_size=64)
     options = Fit(epochs=3, ema=0.9)
-    trainer = Trainer(Trained(model, loss, players_of(model, loss, made.optimizer)), options)
+    trainer = Trainer(TrainedParts(model, loss, players_of(model, loss, made.optimizer)), options)
     return Checkpointer(trainer, Batches(dataset().train, batch_size=8, shuffle=True), None, 1.0)
 
 

@@ -312,3 +312,8 @@ def test_odd_values_in_memory_are_refused_in_one_line() -> None:
             keep_labels(data, labelled)  # type: ignore[arg-type]
     with pytest.raises(ConfigError, match=r"columns.x0: a level is a text or a number, got \['a'\]"):
         load(x, columns={"x0": [["a"], "b"]})
+
+
+def test_of_splits_names_the_value_that_is_not_a_split() -> None:
+    with pytest.raises(DataError, match=r"test must be a Split, got Tensor; pass Split\(x, labels\)"):
+        Dataset.of_splits("mine", {"test": torch.zeros(3, 4)})  # type: ignore[dict-item]

@@ -442,3 +442,15 @@ def test_only_known_values_are_checked(missing: str) -> None:
     wrong[1, 1] = 9
     with pytest.raises(DataError, match=r"Ratings takes values in \[1, 5\], got \[1.*, 9\]"):
         model.check_values(wrong, **given)
+
+
+def test_nested_lists_are_rows() -> None:
+    x, labels = torch.rand(6, 4), [0, 1, 2, 0, 1, 2]
+    for conditional in (False, True):
+        found = []
+        for rows in (x, x.tolist()):
+            torch.manual_seed(0)
+            model = build("cvae" if conditional else "vae", event_shape=4, num_classes=3, likelihood="normal")
+            (record,) = fit(model, (rows, labels) if conditional else rows, epochs=1)
+            found.append(record["neg_elbo"])
+        assert found[0] == found[1]

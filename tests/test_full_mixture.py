@@ -4,14 +4,15 @@ import math
 
 import pytest
 import torch
-from torch import nn
-from torch.distributions import Categorical, Independent, MixtureSameFamily, MultivariateNormal, Normal
+from torch import Tensor, nn
+from torch.distributions import Categorical, Distribution, Independent, MixtureSameFamily, MultivariateNormal, Normal
 
 from vaekit import build
 from vaekit.config import read
 from vaekit.distributions import FullCovarianceMixture
 from vaekit.errors import ConfigError, DataError
 from vaekit.priors import FullCovarianceNormalMixture, fit_mixture
+from vaekit.priors.base import over_grid
 
 
 def parameters(k: int, z: int, dtype: torch.dtype = torch.float64, scale: float = 1.0) -> tuple[torch.Tensor, ...]:
@@ -174,3 +175,14 @@ def test_a_single_latent_and_no_latents() -> None:
 def test_latents_that_do_not_fit_a_mixture_are_refused(z: torch.Tensor, labels: torch.Tensor | None) -> None:
     with pytest.raises(DataError, match=r"finite latents, shape \(N, 2\)|one per latent"):
         fit_mixture(FullCovarianceNormalMixture(2, components=2), z, labels)
+
+
+def test_over_a_grid_of_latents_it_starts_at_the_data_too() -> None:
+    class Copied(nn.Module):
+        def forward(self, x: Tensor, c: Tensor | None = None) -> Distribution:
+            return Independent(Normal(x, torch.ones_like(x)), 3)
+
+    mixture = FullCovarianceNormalMixture(4, components=5)
+    x = torch.arange(20.0).reshape(5, 1, 2, 2)
+    over_grid(mixture, (1, 2, 2)).start(Copied(), x)
+    assert torch.equal(mixture.loc.sort(0).values, x.flatten(1))

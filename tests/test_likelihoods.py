@@ -526,3 +526,14 @@ def test_counts_beyond_the_greatest_mean_start_below_it(kind: Any) -> None:
     likelihood = kind(nn.Identity(), event_shape=(1,)) if kind is NegativeBinomial else kind(nn.Identity())
     output = likelihood.parameters_at(torch.tensor([1.0, 8e6, 9e6, 2e7]))
     assert output.isfinite().all() and torch.equal(output, output.sort().values)
+
+
+@pytest.mark.parametrize("event_shape", [(4,), (4, 3, 3), (3, 8)])
+@pytest.mark.parametrize("name", ["normal", "laplace"])
+def test_numbers_for_each_channel_are_for_signals(name: str, event_shape: tuple[int, ...]) -> None:
+    options = {"name": name, "centre": [0.0, 10.0, 20.0, 30.0], "unit": 1.0}
+    with pytest.raises(ConfigError, match=r"centre has 4 numbers, one for each channel of signals \(4, L\), but a row"):
+        build("vae", event_shape=event_shape, likelihood=options)
+    model = build("vae", event_shape=(4, 8), likelihood=options, latent_size=2)
+    means = model.decode(torch.zeros(3, 2)).mean((0, 2))
+    assert (means - torch.tensor([0.0, 10.0, 20.0, 30.0])).abs().max() < 2

@@ -619,3 +619,10 @@ def test_any_name_of_data_reaches_the_config(name: str) -> None:
     chosen = ConfigOptions("vae", None, ("data.name=other",), name, None, None, 3, None, 0, False)
     config = chosen.config()
     assert config.data.name == name and (config.train.epochs, config.train.seed) == (3, 0)
+
+
+def test_the_command_names_its_options_for_the_arguments_of_the_library() -> None:
+    pairs = {"annealing": "--ais", "root": "--runs", "torch_export": "--torch-export", "data": "--data"}
+    assert {argument: command._option_of(argument) for argument in pairs} == pairs
+    known = set().union(*map(command._options_of, [["evaluate"], ["train"], ["export"]]))
+    assert known.issuperset(pairs.values())

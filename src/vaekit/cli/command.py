@@ -62,6 +62,8 @@ VERBS = [
 
 SPIN_COUNT = "1000"  # a step takes twice as long on a busy machine, with 5000 four times (benchmarks/waiting.json)
 
+_OPTION_OF = {"annealing": "ais", "root": "runs"}  # arguments of the library whose options have other names
+
 OUT_OF_MEMORY = ("out of memory", "not enough memory", "can't allocate memory")  # in torch's errors
 
 
@@ -159,7 +161,7 @@ def _run() -> int:
         _fail(usage_message(error, sys.argv[1:]))
     except VAEError as error:
         options = _options_of(sys.argv[1:])
-        words = [f"--{name}" for name in error.arguments if f"--{name}" in options]
+        words = [option for option in map(_option_of, error.arguments) if option in options]
         words += [f"`vae {error.command}`"] if error.command else []
         _fail(f"{error} ({', '.join(words)})" if words else str(error))
     except BrokenPipeError:  # the reader closed the pipe
@@ -183,6 +185,11 @@ def _options_of(arguments: list[str]) -> set[str]:
     """The options of the command that was typed."""
     verb = next((app.commands[word] for word in arguments if word in app.commands), app)
     return {option for parameter in verb.params for option in parameter.opts}
+
+
+def _option_of(argument: str) -> str:
+    """The option of the command line that sets an argument of the library."""
+    return f"--{_OPTION_OF.get(argument, argument.replace('_', '-'))}"
 
 
 def _fail(message: str) -> None:

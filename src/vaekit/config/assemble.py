@@ -75,11 +75,11 @@ def assemble(
         ConfigError: The parts do not fit together.
     """
     wiring = {"context_size": context_size, "columns": columns, "event_shape": event_shape, "x": x}
+    out_shape = output_shape(parts["likelihood"], event_shape, columns)
     transform = encoder_transform(parts["likelihood"])
     seen = x if x is None or transform is None else transform(x)
     encoder = parts["encoder"](in_shape=event_shape, out_shape=None, **wiring | {"x": seen})
     _set_encoder_transform(encoder, transform)
-    out_shape = output_shape(parts["likelihood"], event_shape, columns)
     posterior = parts["posterior"](
         net=encoder,
         features=features_of(encoder, event_shape, context_size),

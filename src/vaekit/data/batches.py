@@ -232,7 +232,8 @@ def as_one_batch(data: Split, *, value_kind: ValueKind = "pixels", binarize: str
 def rows_to_start_from(split: Split, *, value_kind: ValueKind) -> tuple[Tensor, Tensor | None]:
     """Rows as the model sees them, and their labels: all, or of a large split every n-th.
 
-    Then they are 10,000 to 20,000 rows, and at most 1 GiB. A value that is not observed is the mean of the others.
+    Of a large split they are 10,000 to 20,000 rows of at most 1 GiB. A value that is not observed is the mean of the
+    others.
     """
     most = min(10_000, (512 << 20) // (4 * math.prod(split.event_shape)))
     step = max(1, len(split) // max(1, most))

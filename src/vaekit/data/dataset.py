@@ -173,6 +173,12 @@ class Split:
         return self.thinned(max(1, len(self) * most // max(1, self.x.nbytes)))
 
 
+def _check_are_splits(splits: Mapping[str, Any]) -> None:
+    for name, split in splits.items():
+        if not isinstance(split, Split):
+            raise DataError(f"{name} must be a Split, got {type(split).__name__}; pass Split(x, labels)")
+
+
 def _checksum(splits: Mapping[str, Split]) -> str:
     """SHA-256 of splits; see `Dataset`."""
     digest = hashlib.sha256()
@@ -221,9 +227,7 @@ class Dataset:
     factors: Callable[[], tuple[Tensor, Tensor]] | None = None
 
     def __post_init__(self) -> None:
-        for name, split in self.splits.items():
-            if not isinstance(split, Split):
-                raise DataError(f"{name} must be a Split, got {type(split).__name__}; pass Split(x, labels)")
+        _check_are_splits(self.splits)
         classes: Any = self.classes
         if isinstance(classes, str) or not isinstance(classes, Iterable):
             remedy = f"({classes!r:.60},)" if isinstance(classes, str) else "('all',) for rows of one class"
@@ -271,8 +275,8 @@ class Dataset:
         other = next((split for split in splits if split not in SPLITS), None)
         if not splits or other is not None:
             raise DataError(f"splits must be some of {', '.join(SPLITS)}, got {other!r}")
-        first = next(iter(splits.values()))
-        empty = first.rows(slice(0)) if isinstance(first, Split) else first  # what is not a split is refused below
+        _check_are_splits(splits)
+        empty = next(iter(splits.values())).rows(slice(0))
         every = [splits.get(split, empty) for split in SPLITS]
         return cls(name, every[0], every[1], every[2], **{"classes": ("all",), **others})
 

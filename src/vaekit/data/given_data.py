@@ -124,6 +124,7 @@ class RowFormat:
         """
         if isinstance(given, Split | Dataset):
             return given
+        given = _with_tensors(given)
         if isinstance(given, Batch):
             return Split(given.x, given.labels, given.observed, given.c)
         if self.columns is not None and is_frame(given):
@@ -222,6 +223,22 @@ class RowFormat:
         if is_dataset and self.event_shape not in (shape, shape[1:]):
             raise DataError(f"the data set gives x of shape {shape}, but a row of this model is {self.event_shape}")
         return shape == self.event_shape
+
+
+def _with_tensors(given: Any) -> Any:
+    """What was given; nested lists of numbers, alone or as x of (x, labels), become a tensor."""
+    if _is_of_numbers(given):
+        return as_tensor(given, "the data")
+    if isinstance(given, tuple) and len(given) == 2 and _is_of_numbers(given[0]):
+        return as_tensor(given[0], "the data"), given[1]
+    return given
+
+
+def _is_of_numbers(values: Any) -> bool:
+    """Whether these are lists of lists of numbers."""
+    while isinstance(values, list) and values:
+        values = values[0]
+    return isinstance(values, int | float)
 
 
 def _parts(item: Any) -> tuple[Any, Any]:

@@ -60,7 +60,7 @@ def export(
         raise ConfigError(
             f"the data of run {restored.run.name} have no test rows, on which the encoder and the decoder in other "
             "formats are compared with PyTorch; leave these formats out",
-            arguments=("onnx", "torch-export"),
+            arguments=("onnx", "torch_export"),
         )
     new = files.temporary(target)
     with files.file_errors("write", target):

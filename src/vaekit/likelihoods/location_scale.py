@@ -143,6 +143,23 @@ class RealLocationScale(LocationScale):
             if option == "auto"
         }
 
+    @classmethod
+    def out_shape(cls, event_shape: tuple[int, ...], **options: Any) -> tuple[int, ...]:
+        """Shape that the network has to produce.
+
+        Raises:
+            ConfigError: `centre` or `unit` has several numbers, which are not one for each channel of signals.
+        """
+        for name in ("centre", "unit"):
+            value: Unit = options.get(name, "auto")
+            if isinstance(value, float | int | str) or (len(event_shape) == 2 and event_shape[0] == len(value)):
+                continue
+            raise ConfigError(
+                f"{name} has {len(value)} numbers, one for each channel of signals ({len(value)}, L), but a row has "
+                f"shape {event_shape}; give one number, or 'auto'"
+            )
+        return super().out_shape(event_shape, **options)
+
     @staticmethod
     def encoder_transform(
         *, centre: Unit = "auto", unit: Unit = "auto", **options: Any

@@ -77,7 +77,7 @@ class ModelInputs(nn.Module):
         """Refuse numbers, of any shape, that the model has no density for, where observed. This waits for the device.
 
         Raises:
-            DataError: A value of x is outside `value_range` or not finite, or no value of its column of a table.
+            DataError: A value of x is outside `value_range`, is not finite, or its column of a table cannot have it.
         """
         known = None if observed is None else observed.to(x.device)
         if self.columns is not None and x.ndim == 2:

@@ -68,6 +68,12 @@ class OverGrid(Prior):
         self.prior = prior
         self.latent_shape = tuple(latent_shape)
 
+    def start(self, posterior: nn.Module, x: Tensor, c: Tensor | None = None) -> None:
+        """Start the prior over vectors, which takes the latents' own shape here."""
+        start = getattr(self.prior, "start", None)
+        if start is not None:
+            start(posterior, x, c)
+
     def forward(self, c: Tensor | None = None) -> Distribution:
         """The prior, event shape latent_shape."""
         reshape = ReshapeTransform(Size((prod(self.latent_shape),)), Size(self.latent_shape))

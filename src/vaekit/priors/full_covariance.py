@@ -91,4 +91,4 @@ class FullCovarianceNormalMixture(Prior):
                 "the prior 'full-covariance-mixture' is for one latent level, this posterior has several; choose "
                 "the posterior 'diagonal-normal'"
             )
-        self.loc.copy_(q.mean)
+        self.loc.copy_(q.mean.flatten(1))

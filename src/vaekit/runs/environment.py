@@ -81,9 +81,9 @@ def differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> dict[str, 
     """The differences of two set-ups, by key."""
     before = {"ranks": 1, "flush_denormal": False, **before}  # the first runs lack these keys
     differing = {key: (before.get(key), now.get(key)) for key in SETUP if before.get(key) != now.get(key)}
-    checksums = [str(_checksum(record)) for record in (before, now)]
-    if None not in map(_checksum, (before, now)) and checksums[0] != checksums[1]:
-        differing["data"] = (f"checksum {checksums[0]:.12}", f"checksum {checksums[1]:.12}")
+    first, second = _checksum(before), _checksum(now)
+    if None not in (first, second) and first != second:
+        differing["data"] = (f"checksum {first!s:.12}", f"checksum {second!s:.12}")
     return differing
 
 

@@ -31,7 +31,7 @@ from ..training.data_checks import check_classes, check_rows, try_once
 from ..training.listener import Listeners
 from ..training.loop import batches_per_epoch, in_epochs
 from ..training.players import check_trainable
-from ..training.precision import Lowered, find_precision
+from ..training.precision import LoweredPrecision, find_precision
 from .final_test import write_test
 from .picture_writer import PictureWriter
 from .pictures import draw_data, draw_pictures, epoch_pictures
@@ -129,7 +129,7 @@ class Job:
             return configured
         batches = self.batches(self.data.train.rows(slice(self.config.train.batch_size)))
         batch = self.model.to_model(next(iter(batches)))
-        lowered = Lowered(self.model, self.config.train.precision)
+        lowered = LoweredPrecision(self.model, self.config.train.precision)
 
         def gradient() -> None:
             with seeded(torch.Generator().manual_seed(0)), lowered:

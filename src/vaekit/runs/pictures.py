@@ -284,6 +284,7 @@ class EpochPictures(Listener):
         self.writer = writer
         self.names = names
         self.can_draw = True
+        self.can_write = True  # set by the writer's thread
 
     def resumed(self, record: Record) -> None:
         """Draw the picture of the last epoch, if the training was killed before it was written."""
@@ -292,7 +293,7 @@ class EpochPictures(Listener):
 
     def epoch(self, record: Record) -> None:
         """Draw the picture of this epoch; it is written during the next one."""
-        if not self.can_draw:
+        if not (self.can_draw and self.can_write):
             return
         self.can_draw = False
         name = _epoch_name(record["epoch"])
@@ -306,7 +307,8 @@ class EpochPictures(Listener):
         with _left_out(name):
             _save(self.run, name, picture)
             is_written = True
-        self.can_draw = self.can_draw and is_written
+        if not is_written:
+            self.can_write = False
 
 
 def _draw_epoch(model: LatentVariableModel, names: tuple[str, ...], number: int) -> plot.Picture:

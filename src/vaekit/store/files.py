@@ -65,7 +65,7 @@ def file_errors(action: str, path: Path, fault: type[VAEError] = RunError) -> It
     except OSError as error:
         remedy = _REMEDY.get(error.errno or 0, "")
         message = f"cannot {action} {path}: {error.strerror or error}{remedy and f'; {remedy}'}"
-        raise fault(message, arguments=("runs",) if "another folder" in remedy else ()) from error
+        raise fault(message, arguments=("root",) if "another folder" in remedy else ()) from error
 
 
 def component(name: str) -> str:
@@ -290,20 +290,6 @@ def parse_toml(data: bytes, path: Path | str) -> dict[str, Any]:
         raise RunError(f"{path} is damaged: {error}") from error
 
 
-def check_new_config(data: bytes) -> None:
-    """Check the TOML text of a new run's config, before anything is written.
-
-    Raises:
-        RunError: The text exceeds `TOML_LIMIT`, is not TOML or is nested too deeply.
-    """
-    if len(data) > bounded.TOML_LIMIT:
-        raise RunError(
-            f"the config of this run would have {len(data):,} bytes, more than the {bounded.TOML_LIMIT:,} that a "
-            "config may have; give fewer columns, or one centre and one unit for all channels of a signal"
-        )
-    parse_toml(data, "config.toml")
-
-
 def dump_json(value: object, path: Path | str, *, indent: int | None = 2) -> bytes:
     """JSON text of a value made of dicts with string keys, lists, strings, finite numbers, booleans and None.
 
@@ -357,10 +343,3 @@ def _alive(pid: int, process: str) -> bool:
     except PermissionError:
         pass
     return True
-
-
-def is_session(table: Any) -> bool:
-    """Whether a value is a table with settings: changed options, or "section.key=value", as earlier versions wrote."""
-    settings = table.get("settings") if isinstance(table, dict) else None
-    is_list = isinstance(settings, list) and all(isinstance(value, str) for value in settings)
-    return is_list or isinstance(settings, dict)

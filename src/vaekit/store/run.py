@@ -94,7 +94,7 @@ class Run:
         root = Path(root)
         base = files.component(f"{preset}-{time.strftime('%Y%m%d-%H%M%S')}" if name is None else str(name))
         text = config.encode("utf-8", "backslashreplace")
-        files.check_new_config(text)
+        _check_new_config(text)
         created = datetime.now(UTC).isoformat()
         entries = {**environment, "format": RUN_FORMAT, "preset": preset, "created": created}
         environment_json = files.dump_json(entries, "environment.json")
@@ -202,7 +202,7 @@ class Run:
             RunError: The sessions in environment.json are damaged.
         """
         sessions = self.environment.get("sessions", [])
-        if isinstance(sessions, list) and all(files.is_session(session) for session in sessions):
+        if isinstance(sessions, list) and all(_is_session(session) for session in sessions):
             return sessions
         raise RunError(f"{self.path / 'environment.json'} is damaged: its sessions are {sessions!r:.200}")
 
@@ -374,3 +374,24 @@ def find_runs(root: Path | str = "runs") -> tuple[list[Run], dict[Path, str]]:
         except RunError as error:
             damaged[path] = str(error)
     return sorted(runs, key=lambda run: (run.created, run.name), reverse=True), damaged
+
+
+def _check_new_config(data: bytes) -> None:
+    """Check the TOML text of a new run's config, before anything is written.
+
+    Raises:
+        RunError: The text exceeds `TOML_LIMIT`, is not TOML or is nested too deeply.
+    """
+    if len(data) > TOML_LIMIT:
+        raise RunError(
+            f"the config of this run would have {len(data):,} bytes, more than the {TOML_LIMIT:,} that a "
+            "config may have; give fewer columns, or one centre and one unit for all channels of a signal"
+        )
+    files.parse_toml(data, "config.toml")
+
+
+def _is_session(table: Any) -> bool:
+    """Whether a value is a table with settings: changed options, or "section.key=value", as earlier versions wrote."""
+    settings = table.get("settings") if isinstance(table, dict) else None
+    is_list = isinstance(settings, list) and all(isinstance(value, str) for value in settings)
+    return is_list or isinstance(settings, dict)

@@ -28,7 +28,7 @@ from .precision import find_precision
 from .progress import Progress
 from .ranks import ALONE, Ranks, check_ranks
 from .signals import Interrupted, stop_requests
-from .trained import Trained
+from .trained_parts import TrainedParts
 from .trainer import Record, Trainer
 
 CHECK_EVERY = 0.25  # seconds between two checks of the loss; each check waits for the device
@@ -64,7 +64,7 @@ class TrainingPlan:
         players = players_of(model, self.loss, self.optimizer)
         check_ranks(ranks, model, self.loss, opponents=players[1:])
         ranks.convert_batch_norm(model)
-        trained = Trained(model, self.loss, players)
+        trained = TrainedParts(model, self.loss, players)
         return Trainer(trained, options, LearningRateFactor(self.schedule, epochs), ranks)
 
 

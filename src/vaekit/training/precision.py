@@ -54,7 +54,7 @@ def find_precision(name: str, model: LatentVariableModel) -> str:
     return name
 
 
-class Lowered:
+class LoweredPrecision:
     """Within the block the networks of a model multiply in this precision; outside nothing changes.
 
     Arguments:

@@ -16,9 +16,9 @@ from ..errors import ConfigError
 from ..objectives import Player, Terms
 from .averages import Averages
 from .meter import Meter
-from .precision import Lowered
+from .precision import LoweredPrecision
 from .ranks import ALONE, Ranks, Shard
-from .trained import Trained
+from .trained_parts import TrainedParts
 
 
 class TrainingStep:
@@ -30,7 +30,7 @@ class TrainingStep:
         ranks: Processes that share a batch. Several ranks replace `shard` and `all_reduce`, and nothing else.
     """
 
-    def __init__(self, trained: Trained, options: Fit, ranks: Ranks = ALONE) -> None:
+    def __init__(self, trained: TrainedParts, options: Fit, ranks: Ranks = ALONE) -> None:
         model, players = trained.model, trained.players
         self.trained = trained
         self.clip_norm = options.clip_norm
@@ -41,7 +41,7 @@ class TrainingStep:
         self.moves_all = len(players) == 1 and required <= {id(p) for p in self.weights}
         self.averages = Averages(players[0].parameters, players[0].optimizer, options)
         self.meter = Meter(model.device, self.skip)
-        self.lowered = Lowered(model, options.precision)
+        self.lowered = LoweredPrecision(model, options.precision)
         self.samples = trained.loss.samples
         self.shard: Callable[[Any, int], Shard] = ranks.shard
         self.all_reduce = ranks.all_reduce

@@ -17,7 +17,7 @@ from .meter import EXPLODED
 from .progress import Progress
 from .ranks import ALONE, Ranks
 from .step import TrainingStep, set_learning_rate
-from .trained import Trained
+from .trained_parts import TrainedParts
 from .validation import validate
 
 Record = dict[str, Any]
@@ -36,7 +36,7 @@ class Trainer:
 
     def __init__(
         self,
-        trained: Trained,
+        trained: TrainedParts,
         options: Fit,
         factor: LearningRateFactor | None = None,
         ranks: Ranks = ALONE,

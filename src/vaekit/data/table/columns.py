@@ -272,7 +272,7 @@ def as_numbers(name: str, values: NDArray[Any], missing: NDArray[np.bool_]) -> N
 
 
 def check_encoded(columns: Sequence[Column], x: NDArray[Any]) -> None:
-    """Refuse numbers that are not encoded values: no level, no count, or not greater than 0.
+    """Refuse numbers that a column cannot have: not a level, not a count, or not positive where it must be.
 
     Arguments:
         columns: The D columns.

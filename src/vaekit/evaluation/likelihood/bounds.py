@@ -17,7 +17,7 @@ from ...distributions import closed_form_kl, draw_samples
 from ...errors import ConfigError, check_count, is_whole
 from ...model import LatentVariableModel
 from ...rng import seeded
-from ...training.precision import Lowered, find_precision
+from ...training.precision import LoweredPrecision, find_precision
 from .. import batchwise
 from ..batch_cache import BatchCache
 from ..batchwise import DECODED_SAMPLES, GIB
@@ -292,7 +292,7 @@ class _Decoder:
         self.samples = DECODED_SAMPLES if self.exact else ROUNDED
         self.slices = batchwise.slices(model, rows, self.samples, memory)
         self.exact_slices = [] if self.exact else batchwise.slices(model, rows, 1, memory)
-        self.lowered = Lowered(model, precision)
+        self.lowered = LoweredPrecision(model, precision)
         self.squares = Mean()
 
     def densities(self, z: Tensor, log_q: Tensor) -> tuple[Tensor, Tensor]:

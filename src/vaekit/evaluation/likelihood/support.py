@@ -115,7 +115,7 @@ def refuse_annealing(model: LatentVariableModel, rows: Batch) -> None:
         raise ConfigError(
             "annealed importance sampling needs latents that are a vector, but these have the shape "
             f"{tuple(model.latent_shape)}; leave it out",
-            arguments=("ais",),
+            arguments=("annealing",),
         )
 
 
@@ -130,12 +130,12 @@ def _refuse_support(name: str, p: Distribution) -> None:
     if support.is_discrete:
         raise ConfigError(
             f"annealed importance sampling needs continuous latents, but the {name} is discrete; leave it out",
-            arguments=("ais",),
+            arguments=("annealing",),
         )
     z = p.sample()
     if not takes_any_real(support, z):
         raise ConfigError(
             f"annealed importance sampling needs latents that can be any real number, but the {name} has values in "
             f"{support} only; leave it out, or let the likelihood compute such a z from a real one",
-            arguments=("ais",),
+            arguments=("annealing",),
         )

@@ -1,4 +1,4 @@
-"""What a training changes: a model, its loss, and the players that take steps; their weights by name.
+"""The model, the loss and the players of a training, and their weights by name.
 
 Not for: how they are changed (`step`), or the progress of a training (`trainer`).
 """
@@ -14,7 +14,7 @@ from ..objectives import Loss, Player, module_of
 
 
 @dataclass(frozen=True)
-class Trained:
+class TrainedParts:
     """A model, its loss, and the players that take steps.
 
     Arguments:
