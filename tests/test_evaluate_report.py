@@ -2,7 +2,9 @@
 
 import json
 import math
+import shutil
 from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -14,10 +16,12 @@ import vaekit
 from vaekit import build
 from vaekit.data import Dataset, Split
 from vaekit.errors import ConfigError, DataError, RunError
-from vaekit.evaluation import Evaluation, evaluate, evaluate_run, measure_contract, model_evaluation
+from vaekit.evaluation import Evaluation, compare, evaluate, evaluate_run, measure_contract, model_evaluation
+from vaekit.evaluation.evaluation_file import is_outdated
 from vaekit.evaluation.likelihood.ais import Annealing
 from vaekit.evaluation.measure_contract import Findings, Measure
 from vaekit.evaluation.samples import classifier as eyes
+from vaekit.explorer.run_page import report
 from vaekit.model import LatentVariableModel
 from vaekit.runs import job, lifecycle, restore
 from vaekit.runs.model_weights import check_weights
@@ -343,6 +347,58 @@ def test_other_data_are_said_loudly_and_kept_apart(run: Run) -> None:
     assert "precision" not in values(found)
     assert (run.path / "evaluation.json").read_bytes() == before
     assert run.read_json("evaluation-kmnist.json")["protocol"]["data"] == "kmnist"
+
+
+def test_an_evaluation_of_other_weights_is_not_shown_as_the_present_result(run: Run, tmp_path: Path) -> None:
+    other = Run.open(shutil.copytree(run.path, tmp_path / "other"))
+    for each in (run, other):
+        evaluate_run(each, vaekit.load(each), **QUICK)
+    shown = str(Evaluation.of_run(run)["nll"])
+
+    def tells(expected: bool) -> None:
+        """Whether everything that shows the evaluation says instead that it is of other weights."""
+        card = (vaekit.export(run, tmp_path / "export") / "README.md").read_text()
+        for text in (card, report([run]), report([run, other])):
+            assert ("other weights" in text) == expected
+        assert (f"| nll | {shown}" not in card) == (f"{shown} nats" not in report([run])) == expected
+        assert ("Posterior means of test images, of" in report([run])) != expected
+        if expected:
+            with pytest.raises(RunError, match=r"run small: evaluation.json is of other weights .*; evaluate it again"):
+                compare([run, other])
+        else:
+            assert compare([run, other], columns=["nll"]).repeats == {}
+
+    environment = Path(other.path, "environment.json")
+    environment.write_text(json.dumps(other.environment | {"seed": 1}))
+    config = Path(other.path, "config.toml")
+    config.write_text(config.read_text().replace("seed = 0", "seed = 1"))
+    other = Run.open(other.path)
+    tells(False)
+    stored = run.load_checkpoint("best")
+    with run.lock():
+        run.save_checkpoint(stored.tensors, stored.state, kind="best")
+    tells(False)  # the same weights
+    with run.lock():
+        run.save_checkpoint(
+            {k: v + v.is_floating_point() for k, v in stored.tensors.items()}, stored.state, kind="best"
+        )
+    tells(True)
+    evaluate_run(run, vaekit.load(run), **QUICK)
+    shown = str(Evaluation.of_run(run)["nll"])
+    tells(False)
+
+
+def test_an_earlier_evaluation_is_outdated_if_the_run_was_resumed_after_it(run: Run) -> None:
+    evaluate_run(run, vaekit.load(run), **QUICK)
+    table = run.read_json("evaluation.json")
+    del table["details"]["weights"]  # as earlier versions wrote it
+    run.write_json("evaluation.json", table)
+    assert not is_outdated(run) and Evaluation.of_present_weights(run) is not None
+    for days, expected in ((-1, False), (1, True)):
+        began = (datetime.now(UTC) + timedelta(days=days)).isoformat()
+        with run.lock():
+            run.record(sessions=[{"began": began, "epoch": 1, "settings": {}}])
+        assert is_outdated(run) is expected
 
 
 def test_data_that_changed_under_a_run_are_noticed(run: Run, monkeypatch) -> None:

@@ -5,18 +5,20 @@ Not for: measuring them (`model_evaluation`, `run_evaluation`).
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from typing import Any
 
 from torch import Tensor
 
 from ..data.dataset import SPLITS
 from ..errors import ConfigError, RunError, check_count, one_of, unknown
-from ..store import Run
+from ..store import Run, files
 from ..store.old_names import with_current_names
 from .values import Value
 
 EVALUATION_FORMAT = 1  # of evaluation.json
 PER_ROW = "per row"  # the detail that names the file with the numbers of each row
+WEIGHTS = "weights"  # the detail with the SHA-256 of the evaluated weights
 
 
 @dataclass(frozen=True)
@@ -76,20 +78,47 @@ def evaluation_files(run: Run) -> list[str]:
 
 
 def check_evaluated(run: Run, selection: EvaluatedRows) -> None:
-    """Check that a run has an evaluation of these rows.
+    """Check that a run has an evaluation of these rows by its present weights.
 
     Raises:
-        RunError: The run has none; the message names the evaluations that it has.
+        RunError: The run has none; the message names the evaluations that it has. Or it is outdated.
     """
     names = evaluation_files(run)
+    command = f"evaluate {run.name}" if selection == ALL_TEST_ROWS else "evaluate"
     if selection.file in names:
+        if is_outdated(run, selection.file):
+            raise RunError(f"run {run.name}: {outdated(selection.file)}; evaluate it again", command=command)
         return
     if not names:
         raise RunError(f"run {run.name} has not been evaluated yet", command=f"evaluate {run.name}")
     raise RunError(
         f"run {run.name} has not been evaluated on {selection}, only in {', '.join(names)}",
-        command=f"evaluate {run.name}" if selection == ALL_TEST_ROWS else "evaluate",
+        command=command,
     )
+
+
+def is_outdated(run: Run, file: str = ALL_TEST_ROWS.file) -> bool:
+    """Whether a stored evaluation is of other weights than the best ones that the run has now.
+
+    Evaluations of earlier versions do not name their weights. One is outdated if the run was resumed after its file
+    was written.
+
+    Raises:
+        RunError: The stored evaluation is damaged.
+    """
+    path = files.confine(run.path, file)
+    if not path.is_file():
+        return False
+    evaluated = Evaluation.from_json(run.read_json(file)).details.get(WEIGHTS)
+    if evaluated is not None:
+        return run.weights_sha256() not in (None, evaluated)
+    written = datetime.fromtimestamp(path.stat().st_mtime, UTC).isoformat()
+    return any(str(session.get("began", "")) > written for session in run.sessions)
+
+
+def outdated(file: str) -> str:
+    """The sentence about an outdated evaluation."""
+    return f"{file} is of other weights than the best ones of the run now"
 
 
 @dataclass
@@ -151,6 +180,15 @@ class Evaluation:
             RunError: The stored evaluation is damaged.
         """
         return cls.from_json(run.read_json(selection.file)) if (run.path / selection.file).is_file() else None
+
+    @classmethod
+    def of_present_weights(cls, run: Run) -> "Evaluation | None":
+        """The stored evaluation of all test rows, or None if there is none or it is outdated: see `is_outdated`.
+
+        Raises:
+            RunError: The stored evaluation is damaged.
+        """
+        return None if is_outdated(run) else cls.of_run(run)
 
     @classmethod
     def from_json(cls, table: Any) -> "Evaluation":

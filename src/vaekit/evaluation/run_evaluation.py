@@ -6,13 +6,13 @@ from typing import Any
 from .. import plot
 from ..errors import ConfigError, RunError, is_whole
 from ..model import LatentVariableModel
-from ..runs.model_weights import check_weights
+from ..runs.model_weights import checkpoint_of, other_weights
 from ..runs.restore import RestoredRun
 from ..store import Run
 from ..store.metrics import ROWS_KEY
-from ..store.tensors import pack
+from ..store.tensors import pack, sha256
 from .batch_cache import RunCaches
-from .evaluation_file import PER_ROW, EvaluatedRows, Evaluation
+from .evaluation_file import PER_ROW, WEIGHTS, EvaluatedRows, Evaluation
 from .measure_contract import Options
 from .model_evaluation import evaluate_model
 from .values import StageListener
@@ -47,8 +47,9 @@ def evaluate_run(
         RunError: The folder cannot be written.
     """
     restored = RestoredRun.of(run)
-    weight_warnings = check_weights(restored.run, model)
     run, config = restored.run, restored.recipe.config
+    kind = checkpoint_of(run, model)
+    weights = sha256(model.state_dict()) if kind is None else run.weights_sha256(kind)
     trained_on = config.data.name
     is_own = restored.is_own(data_name)
     dataset = restored.dataset(data_name)
@@ -69,7 +70,8 @@ def evaluate_run(
         cache_of=RunCaches(run, model),
         listener=listener,
     )
-    evaluation.warnings[:0] = weight_warnings
+    evaluation.details[WEIGHTS] = weights
+    evaluation.warnings[:0] = [] if kind else [other_weights(run)]
     rows, evaluated = len(dataset.split(options.split)), evaluation.protocol[ROWS_KEY]
     selection = EvaluatedRows(options.split, evaluated if evaluated < rows else None, "" if is_own else dataset.slug)
     if not is_own:

@@ -16,7 +16,7 @@ from typing import Any, TypeGuard
 from .. import __version__
 from ..config import flat
 from ..errors import DataError, VAEError
-from ..evaluation.evaluation_file import ALL_TEST_ROWS, Evaluation, evaluation_files
+from ..evaluation.evaluation_file import ALL_TEST_ROWS, Evaluation, evaluation_files, is_outdated, outdated
 from ..model.elbo_terms import TITLES, is_neg_elbo, title_of, unit_of
 from ..runs.data_record import DataRecord
 from ..runs.run_config import config_of
@@ -150,7 +150,7 @@ def _summary(run: Run) -> str:
 def _headline(run: Run) -> str:
     """The main figures."""
     figures: list[tuple[str, str, str]] = []  # name, number, kind of number
-    evaluation = Evaluation.of_run(run)
+    evaluation = Evaluation.of_present_weights(run)
     if evaluation is not None:
         main_names = ("nll", "bits per dimension", "elbo", "rate", "distortion", "active units")
         figures = [
@@ -174,10 +174,17 @@ def _headline(run: Run) -> str:
 
 
 def _warnings(run: Run) -> str:
+    if is_outdated(run):
+        return f"<ul><li>{_outdated(run, ALL_TEST_ROWS.file)}</li></ul>"
     evaluation = Evaluation.of_run(run)
     if evaluation is None or not evaluation.warnings:
         return ""
     return f"<ul>{''.join(f'<li>{escape(str(sentence))}</li>' for sentence in evaluation.warnings)}</ul>"
+
+
+def _outdated(run: Run, file: str) -> str:
+    """The sentence about an outdated evaluation, with the remedy."""
+    return f"{escape(outdated(file))}, and is left out: <code>vae evaluate {escape(shlex.quote(run.name))}</code>"
 
 
 def _curves(runs: Sequence[Run]) -> str:
@@ -223,7 +230,9 @@ def _gallery(runs: Sequence[Run]) -> str:
 
 
 def _picture(name: str, run: Run) -> str:
-    """A picture of samples/, inlined; "" if there is none."""
+    """A picture of samples/, inlined; "" if there is none, or if it is of an outdated evaluation."""
+    if name.startswith("evaluation-") and is_outdated(run):
+        return ""
     try:
         path = files.confine(run.path, f"samples/{name}.png")
         content = files.read(path, PICTURE_LIMIT) if path.is_file() else b""
@@ -237,7 +246,7 @@ def _picture(name: str, run: Run) -> str:
 
 def _latents(run: Run) -> str:
     """A chart of the KL of each latent, or, without these, of the variance of its posterior mean."""
-    evaluation = Evaluation.of_run(run)
+    evaluation = Evaluation.of_present_weights(run)
     kinds = (
         ("kl by dimension", "KL by latent", "nats"),
         ("variance of posterior means", "Variance of the posterior mean", ""),
@@ -254,7 +263,12 @@ def _latents(run: Run) -> str:
 def _evaluation(run: Run) -> str:
     """The evaluation of all test rows, and then those of other rows."""
     names = evaluation_files(run)
-    parts = [_numbers(run, Evaluation.from_json(run.read_json(name))) for name in names]
+    parts = [
+        f"<p class=quiet>{_outdated(run, name)}</p>"
+        if is_outdated(run, name)
+        else _numbers(run, Evaluation.from_json(run.read_json(name)))
+        for name in names
+    ]
     parts = [
         part if name == ALL_TEST_ROWS.file else f"<h3>{escape(name)}</h3>{part}"
         for name, part in zip(names, parts, strict=True)
@@ -309,7 +323,7 @@ def _reproduce(run: Run) -> str:
 
 def _compared(runs: Sequence[Run]) -> str:
     """Evaluated numbers, a column for each run; without an evaluation, numbers of the end of training."""
-    evaluations = [Evaluation.of_run(run) for run in runs]
+    evaluations = [Evaluation.of_present_weights(run) for run in runs]
     tables: list[dict[str, str]]
     if any(evaluations):
         tables = [

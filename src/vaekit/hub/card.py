@@ -10,7 +10,7 @@ from typing import Any
 
 from ..config import Config
 from ..data.dataset import row_word
-from ..evaluation.evaluation_file import Evaluation
+from ..evaluation.evaluation_file import Evaluation, is_outdated
 from ..model.dimensions import SILENT_BELOW
 from ..model.elbo_terms import unit_of
 from ..runs.data_record import DataRecord
@@ -36,7 +36,7 @@ def card(
         run: The run.
         config: The config of the run, with every default written out.
         content: The content of config.json.
-        evaluation: Result of `vae evaluate`, if it ran.
+        evaluation: Result of `vae evaluate`, if these weights were evaluated.
         test: Results on the test split at the end of training, if it ended.
         parity: Deviation of each ported file from PyTorch.
         pictures: Names of pictures in the folder.
@@ -47,7 +47,7 @@ def card(
         _description(config, content),
         *[f"![{name.removesuffix('.png')}]({name})" for name in pictures],
         _how_to_load(content),
-        _figures(content, evaluation, test),
+        _figures(run, content, evaluation, test),
         _columns(content),
         _latents(content),
         _training(run, config, content),
@@ -112,9 +112,14 @@ def _columns(content: Mapping[str, Any]) -> str:
     return "\n".join([*lines, "", text])
 
 
-def _figures(content: Mapping[str, Any], evaluation: Evaluation | None, test: Mapping[str, Any] | None) -> str:
+def _figures(
+    run: Run, content: Mapping[str, Any], evaluation: Evaluation | None, test: Mapping[str, Any] | None
+) -> str:
     lines = ["## Figures", ""]
     rows = _rows(content)
+    reason = "the run was evaluated with other weights"
+    if not is_outdated(run):
+        reason = f"the run was not evaluated on all test {rows}"
     if evaluation is not None:
         protocol = evaluation.protocol
         lines += ["| | value | unit | kind |", "|---|---|---|---|"]
@@ -127,9 +132,9 @@ def _figures(content: Mapping[str, Any], evaluation: Evaluation | None, test: Ma
         lines += ["| | value | unit |", "|---|---|---|"]
         lines += [f"| {to_markdown(name)} | {value:.2f} | {unit_of(name)} |" for name, value in numbers]
         where = f"{test.get(ROWS_KEY)} test {rows} at the end of training, one latent each"
-        lines += ["", f"On {where}, without errors: the run was not evaluated on all test {rows}."]
+        lines += ["", f"On {where}, without errors: {reason}."]
     else:
-        lines += [f"None: the run was not evaluated on all test {rows}."]
+        lines += [f"None: {reason}."]
     return "\n".join(lines)
 
 

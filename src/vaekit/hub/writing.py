@@ -91,7 +91,7 @@ def _fill(new: Path, restored: RestoredRun, exported: ModelWithData, *, onnx: bo
             parity |= interchange.to_onnx(exported.model, x, c, new)
         if torch_export:
             parity |= interchange.to_exported_program(exported.model, x, c, new)
-    text = card(run, config, table, Evaluation.of_run(run), stored_test(run), parity, pictures=pictures)
+    text = card(run, config, table, Evaluation.of_present_weights(run), stored_test(run), parity, pictures=pictures)
     files.write_new(new / "README.md", text.encode())
 
 

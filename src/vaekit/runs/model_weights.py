@@ -14,6 +14,7 @@ from ..errors import ConfigError, RunError
 from ..model import LatentVariableModel
 from ..rng import seeded
 from ..store import Run
+from ..store.checkpoint import CheckpointKind
 
 SLACK = 64 << 20  # bytes of a checkpoint that do not grow with the weights
 
@@ -67,18 +68,33 @@ def build_with_weights(
 def check_weights(run: Run, model: LatentVariableModel) -> list[str]:
     """Check that a model is that of a run.
 
-    Arguments:
-        run: The run.
-        model: The model, as `load` gives it.
-
     Returns:
         A warning if its weights are neither the best nor the last of the run: they may be so on purpose.
 
     Raises:
         ConfigError: The model is another one.
     """
+    return [] if checkpoint_of(run, model) else [other_weights(run)]
+
+
+def other_weights(run: Run) -> str:
+    """The warning about a model that has neither the best nor the last weights of a run."""
+    return f"the weights of this model are not those of run {run.name}"
+
+
+def checkpoint_of(run: Run, model: LatentVariableModel) -> CheckpointKind | None:
+    """The checkpoint of a run that has the weights of a model, "best" or "last"; None if neither has.
+
+    Arguments:
+        run: The run.
+        model: The model, as `load` gives it.
+
+    Raises:
+        ConfigError: The model is another one.
+    """
     tensors = model.state_dict()
-    for kind in ("best", "last"):
+    kinds: tuple[CheckpointKind, ...] = ("best", "last")
+    for kind in kinds:
         if not run.has_checkpoint(kind):
             continue
         stored = run.load_checkpoint(kind, parts=("model",)).part("model")
@@ -90,5 +106,5 @@ def check_weights(run: Run, model: LatentVariableModel) -> list[str]:
                 f"vaekit.load({str(run.path)!r}), or evaluate a model on its own: evaluate(model, data)"
             )
         if all(torch.equal(tensor.cpu(), stored[name].to(tensor.dtype)) for name, tensor in tensors.items()):
-            return []
-    return [f"the weights of this model are not those of run {run.name}"]
+            return kind
+    return None

@@ -171,6 +171,22 @@ def load(
     raise RunError(f"no checkpoint of {folder.parent} is whole: {'; '.join(faults)}; train it again from config.toml")
 
 
+def sha256_of(folder: Path, kind: CheckpointKind, part: str) -> str | None:
+    """SHA-256 of the file with the tensors of a part, by the newest manifest that can be read; None without one.
+
+    Only the manifest is read.
+    """
+    path = folder / kind
+    for candidate in (path, *_before(path)):
+        try:
+            _, entries = _manifest(candidate)
+        except RunError:
+            continue
+        entry = entries.get(f"{part}.safetensors")
+        return str(entry.get("sha256")) if isinstance(entry, dict) else None
+    return None
+
+
 def _before(path: Path) -> tuple[Path, Path]:
     """The checkpoint before `path`, and the one that exists only between the renames of `_rotate`."""
     return path.with_name(f"{path.name}-previous"), path.with_name(f"{path.name}-older")
@@ -231,13 +247,9 @@ def _identity(path: Path) -> tuple[int, int] | None:
 
 
 def _load(path: Path, parts: Sequence[str] | None = None, limit: int | None = None) -> Checkpoint:
-    where = confine(path.parent, f"{path.name}/manifest.json")
-    match parse_json(read(where, JSON_LIMIT), where):
-        case {"format": number, "files": dict(files)}:
-            version = check_format(number, where)
-        case _:
-            raise RunError(f"{where} is damaged: it has no format or no files")
-    wanted = {name: entry for name, entry in files.items() if _is_wanted(name, parts, where)}
+    where = path / "manifest.json"
+    version, entries = _manifest(path)
+    wanted = {name: entry for name, entry in entries.items() if _is_wanted(name, parts, where)}
     _check_size(wanted, where, limit)
     tensors: dict[str, Tensor] = {}
     state = None
@@ -255,6 +267,15 @@ def _load(path: Path, parts: Sequence[str] | None = None, limit: int | None = No
     for older in range(version, RUN_FORMAT):
         checkpoint = _MIGRATIONS[older](checkpoint)
     return checkpoint
+
+
+def _manifest(path: Path) -> tuple[int, dict[str, Any]]:
+    """The format of a checkpoint, and the sizes and checksums of its files by name."""
+    where = confine(path.parent, f"{path.name}/manifest.json")
+    match parse_json(read(where, JSON_LIMIT), where):
+        case {"format": number, "files": dict(entries)}:
+            return check_format(number, where), entries
+    raise RunError(f"{where} is damaged: it has no format or no files")
 
 
 def _is_wanted(name: str, parts: Sequence[str] | None, where: Path) -> bool:
