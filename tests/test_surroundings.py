@@ -116,7 +116,7 @@ def test_stages_of_an_evaluation_are_shown_escaped(is_terminal: bool, monkeypatc
     file = io.StringIO()
     console = Console(file=file, width=80, force_terminal=is_terminal, color_system=None, markup=False)
     monkeypatch.setattr(terminal, "_console", lambda: console)
-    with terminal.shown_stages() as listener:  # a name of a folder, which no markup of rich may be read in
+    with terminal.stage_progress() as listener:  # a name of a folder, which no markup of rich may be read in
         listener("scoring [/x]\x1b]0;owned\x07", 1, 1)
     assert r"scoring [/x]\x1b]0;owned\x07" in file.getvalue()
     assert "\x07" not in file.getvalue()

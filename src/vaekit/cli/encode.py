@@ -23,7 +23,7 @@ def encode(chosen: ChosenRun, data_name: str | None, split: str | None, output: 
     its file, or by its number in the file: tables count from 1, arrays from 0, with and without --data.
     """
     from ..evaluation.single_rows.named_rows import LATENT_SUFFIXES, encode_rows, latents_file, rows_of
-    from ..runs.terminal import shown_stages
+    from ..runs.terminal import stage_progress
     from ..store import files
 
     rows = rows_of(chosen.restored, data_name, split=split)
@@ -33,7 +33,7 @@ def encode(chosen: ChosenRun, data_name: str | None, split: str | None, output: 
         raise ConfigError(f"{path} must end in .npz, .npy or .csv")
     chosen.check_output(path, data_name=data_name)
     model, _ = chosen.model()
-    with shown_stages() as listener:
+    with stage_progress() as listener:
         z = encode_rows(model, rows, listener=listener)
     files.write(path, latents_file(rows, z, suffix))
     print_files(path, run=str(chosen.run.path), rows=len(rows), shape=list(z.shape))

@@ -94,11 +94,11 @@ def evaluate(
 def _evaluation(chosen: ChosenRun, options: "Options", data_name: str | None) -> "Evaluation":
     """Evaluate the run, and show the progress."""
     from ..evaluation.run_evaluation import evaluate_run
-    from ..runs.terminal import shown_stages
+    from ..runs.terminal import stage_progress
 
     model, _ = chosen.model()
     try:
-        with shown_stages() as listener:
+        with stage_progress() as listener:
             return evaluate_run(chosen.restored, model, options, data_name=data_name, listener=listener)
     except KeyboardInterrupt:
         remedy = f"`vae evaluate {chosen.run.name}` with the same options continues"

@@ -80,7 +80,7 @@ def _impute_table(chosen: ChosenRun, data_name: Path | None, output: Path | None
     """Write a table with its gaps filled, and a table of the gaps."""
     from ..data.table.table_files import check_writable, write_frame
     from ..evaluation.missing.filling import FEWEST_EFFECTIVE, impute_table
-    from ..runs.terminal import shown_stages
+    from ..runs.terminal import stage_progress
 
     run = chosen.run
     source = data_name or Path(chosen.restored.recipe.config.data.name)
@@ -90,7 +90,7 @@ def _impute_table(chosen: ChosenRun, data_name: Path | None, output: Path | None
     cells_path, paths = path.with_name(f"{path.stem}-cells.csv"), _paths(path, draws)
     chosen.check_output(*paths, cells_path, data_name=data_name)
     model, _ = chosen.model()
-    with shown_stages() as listener:
+    with stage_progress() as listener:
         imputed = impute_table(
             chosen.restored, model, data_name, samples=samples, draws=draws, seed=chosen.seed, listener=listener
         )

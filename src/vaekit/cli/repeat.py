@@ -23,9 +23,9 @@ def repeat(run: str | None, name: str | None, root: Path) -> None:
     restored = open_to_train(run, root)
 
     from ..runs.repetition import repeat_run
-    from ..runs.terminal import shown
+    from ..runs.terminal import training_progress
 
-    with shown(restored.recipe.config.train.known_epochs) as listener:
+    with training_progress(restored.recipe.config.train.known_epochs) as listener:
         repetition = repeat_run(restored, name=name, root=root, listener=listener)
     if wants_json():
         record = {"run": str(repetition.run.path), "agrees": repetition.agrees, "sha256": repetition.weights}

@@ -61,7 +61,7 @@ def score(
     from ..evaluation.single_rows.named_rows import rows_of
     from ..evaluation.single_rows.outliers import auroc, unusual_rows
     from ..evaluation.single_rows.scoring import score_run
-    from ..runs.terminal import shown_stages
+    from ..runs.terminal import stage_progress
     from ..store import files
 
     run = chosen.run
@@ -71,7 +71,7 @@ def score(
     path = output or run.path_to_write(f"scores/{file_stem(rows.name)}.csv")
     chosen.check_output(path, *([] if pixels is None else [pixels]), data_name=data_name)
     model, _ = chosen.model()
-    with shown_stages() as listener:
+    with stage_progress() as listener:
         scores = score_run(
             chosen.restored,
             model,

@@ -52,13 +52,13 @@ def speedrun(
         return
     if track not in TRACKS:
         raise click.UsageError(unknown("track", track, TRACKS))
-    from ..runs.terminal import shown_stages
+    from ..runs.terminal import stage_progress
 
     goal = TRACKS[track]
     words = [word for setting in (*(goal.settings if preset is None else ()), *settings) for word in ("--set", setting)]
     command = ["train", preset or goal.preset, *words]
     name = f"{track}-{time.strftime('%Y%m%d-%H%M%S')}"
-    with shown_stages() as listener:
+    with stage_progress() as listener:
         record = measure(goal, lambda seed: _timed(command, seed, name, root), seeds=seeds, say=say, listener=listener)
     record["command"] = shlex.join(["vae", *command])
     if output is not None:

@@ -99,12 +99,12 @@ def resume(run: str | None, settings: tuple[str, ...], tensorboard: bool, root: 
 
     from .. import config
     from ..runs import lifecycle
-    from ..runs.terminal import shown
+    from ..runs.terminal import training_progress
     from ..training import joined
 
     sections = config.tables_of(settings)
     epochs = config.changed(restored.recipe.config, sections).train.known_epochs
-    with shown(epochs) as listener, joined() as ranks:
+    with training_progress(epochs) as listener, joined() as ranks:
         lifecycle.resume_run(restored, sections=sections, listener=listener, tensorboard=tensorboard, ranks=ranks)
     _report(restored.run)
 
@@ -118,10 +118,10 @@ def open_to_train(run: str | None, root: Path) -> "RestoredRun":
 
 def _train(recipe: "Recipe", name: str | None, preset: str, tensorboard: bool, root: Path) -> None:
     from ..runs import lifecycle
-    from ..runs.terminal import shown
+    from ..runs.terminal import training_progress
     from ..training import joined
 
-    with shown(recipe.config.train.known_epochs) as listener, joined() as ranks:
+    with training_progress(recipe.config.train.known_epochs) as listener, joined() as ranks:
         run = lifecycle.train_run(
             recipe, name=name, preset=preset, root=root, listener=listener, tensorboard=tensorboard, ranks=ranks
         )

@@ -236,6 +236,8 @@ def _with_tensors(given: Any) -> Any:
 
 def _is_of_numbers(values: Any) -> bool:
     """Whether these are lists of lists of numbers."""
+    if not (isinstance(values, list) and values and isinstance(values[0], list)):
+        return False
     while isinstance(values, list) and values:
         values = values[0]
     return isinstance(values, int | float)

@@ -15,7 +15,7 @@ from ..data import Dataset, Split
 from ..errors import ConfigError, DataError
 from ..model import LatentVariableModel, check_model
 from ..runs.restore import RestoredRun
-from ..runs.terminal import is_watched, shown_stages
+from ..runs.terminal import is_watched, stage_progress
 from ..store import Run
 from ..training import find_device
 from .evaluation_file import Evaluation
@@ -94,7 +94,7 @@ def _progress_listener(progress: bool | None, listener: StageListener | None) ->
     if not progress:
         yield listener
         return
-    with shown_stages() as shown:
+    with stage_progress() as shown:
 
         def both(*stage: Any) -> None:
             shown(*stage)

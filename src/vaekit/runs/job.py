@@ -162,7 +162,7 @@ class Job:
 
         Arguments:
             run: Run folder for metrics and checkpoints; only the first rank has one.
-            listener: Hears about the progress.
+            listener: A listener to the progress.
             checkpoint: Checkpoint to continue from.
         """
         train_epochs(
@@ -177,14 +177,14 @@ class Job:
         )
         self.ranks.wait()
 
-    def train_run(
+    def train_into(
         self, run: Run, listener: Listener | None, *, tensorboard: bool, checkpoint: Checkpoint | None = None
     ) -> None:
         """Train the model into a run folder: pictures of every epoch, and at the end the test ELBO and more pictures.
 
         Arguments:
             run: The run folder.
-            listener: Hears about the progress.
+            listener: A listener to the progress.
             tensorboard: Whether to write event files for TensorBoard.
             checkpoint: Checkpoint to continue from.
         """

@@ -41,7 +41,7 @@ def train_run(
         name: Name of the run folder; the preset's name and the time by default.
         preset: Name of the config.
         root: Folder of all runs.
-        listener: Hears about the progress.
+        listener: A listener to the progress.
         tensorboard: Whether to write event files for TensorBoard.
         ranks: All processes that train this together. This is the first; the others call `train_as_worker`.
 
@@ -62,7 +62,7 @@ def train_run(
         run = Run.create(name, preset=preset, config=job.recipe.to_toml(), environment=recorded, root=root)
         with _recording_end(run):
             _broadcast_job(job)
-            job.train_run(run, listener, tensorboard=tensorboard)
+            job.train_into(run, listener, tensorboard=tensorboard)
     return run
 
 
@@ -82,7 +82,7 @@ def resume_run(
         run: A run; a `RestoredRun` if it names the caller's own code.
         sections: Changes, as for `config.read`, such as `{"train": {"epochs": 20}}`: only fields of [train] that
             `CHANGEABLE` names. `environment.json` records each change.
-        listener: Hears about the progress.
+        listener: A listener to the progress.
         tensorboard: Whether to write event files for TensorBoard.
         ranks: All processes, as for `train_run`; their number may differ from before.
 
@@ -116,7 +116,7 @@ def resume_run(
             with _recording_end(run):
                 _begin_session(run, job, sections or {})
                 _broadcast_job(job)
-                job.train_run(run, listener, tensorboard=tensorboard, checkpoint=checkpoint)
+                job.train_into(run, listener, tensorboard=tensorboard, checkpoint=checkpoint)
     return run
 
 

@@ -27,7 +27,7 @@ from ..training.listener import Listeners
 from ..training.optimizers import adam
 from ..training.precision import find_precision
 from ..training.ranks import joined_ranks
-from .terminal import is_watched, shown
+from .terminal import is_watched, training_progress
 
 _ELSEWHERE = {  # what to do instead of setting an option that only runs have
     "device": "move the model first: model.to('cuda')",
@@ -128,7 +128,7 @@ def fit(
         options,
     )
     visible = listener is None and is_watched() and not ranks.rank if progress is None else progress
-    with shown(options.known_epochs) if visible else nullcontext() as screen:
+    with training_progress(options.known_epochs) if visible else nullcontext() as screen:
         if screen is not None:
             screen.begin(_description(model, number_of_rows(batches), options))
         both = Listeners([screen, listener])

@@ -15,7 +15,7 @@ from ..data.table.table_files import is_table
 from ..store import Run
 from . import lifecycle
 from .restore import RestoredRun
-from .terminal import is_watched, shown
+from .terminal import is_watched, training_progress
 
 
 def default_preset(data: str | None) -> str:
@@ -62,7 +62,7 @@ def train(
     preset = preset or default_preset(section.get("name"))
     recipe = Recipe.resolve(read(preset, sections=sections), trust=trust)
     visible = is_watched() if progress is None else progress
-    with shown(recipe.config.train.known_epochs) if visible else nullcontext() as listener:
+    with training_progress(recipe.config.train.known_epochs) if visible else nullcontext() as listener:
         return lifecycle.train_run(recipe, name=name, preset=preset, root=root, listener=listener)
 
 
@@ -97,5 +97,5 @@ def resume(
     sections = {"train": settings} if settings else {}
     visible = is_watched() if progress is None else progress
     epochs = changed(restored.recipe.config, sections).train.known_epochs
-    with shown(epochs) if visible else nullcontext() as listener:
+    with training_progress(epochs) if visible else nullcontext() as listener:
         return lifecycle.resume_run(restored, sections=sections, listener=listener)

@@ -45,7 +45,7 @@ def repeat_run(
         run: The run to repeat; a `RestoredRun` if it names the caller's own code.
         name: Name of the new run folder; the preset's name and the time by default.
         root: Folder of all runs.
-        listener: Hears about the progress.
+        listener: A listener to the progress.
 
     Raises:
         RunError: The run is not finished, or its settings were changed on the way.

@@ -35,7 +35,7 @@ def is_watched() -> bool:
 
 
 @contextmanager
-def shown(epochs: int | None, *, introduced: bool = True) -> Iterator[Listener]:
+def training_progress(epochs: int | None, *, introduced: bool = True) -> Iterator[Listener]:
     """A listener that shows the progress on stderr within a block.
 
     Arguments:
@@ -74,7 +74,7 @@ class Replicates:
         if self.side_by_side:
             yield _Lines(console, self.epochs, prefix=f"seed {seed}  ", introduced=first)
             return
-        with shown(self.epochs, introduced=first) as listener:
+        with training_progress(self.epochs, introduced=first) as listener:
             yield listener
 
 
@@ -180,7 +180,7 @@ def packed(pieces: Iterable[str], *, gap: str = "  ", indent: str = "    ") -> s
 
 
 @contextmanager
-def shown_stages() -> Iterator[Callable[[str, int, int], None]]:
+def stage_progress() -> Iterator[Callable[[str, int, int], None]]:
     """A listener that shows the stages of an evaluation: call it with the stage, the batches done and the total."""
     console = _console()
     if not console.is_terminal:
