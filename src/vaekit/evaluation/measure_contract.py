@@ -169,9 +169,13 @@ class MeasureInput:
         mask = self.stored_rows.observed_in_memory
         return self.rows.x[0].numel() if mask is None else mask.sum().item() / len(mask)
 
-    def for_estimators(self, **settings: Any) -> dict[str, Any]:
-        """Arguments of all estimators. Finished batches are cached under the protocol and these settings."""
-        cache = None if self.cache_of is None else self.cache_of({**self.protocol, **settings})
+    def estimator_options(self, **changed: Any) -> dict[str, Any]:
+        """Arguments of all estimators: memory, seed, cache and listener.
+
+        Arguments:
+            changed: Entries in which an estimator differs from the protocol; its batches are cached under both.
+        """
+        cache = None if self.cache_of is None else self.cache_of({**self.protocol, **changed})
         return {"memory": self.options.memory, "seed": self.options.seed, "cache": cache, "listener": self.listener}
 
     @cached_property

@@ -4,7 +4,6 @@ Not for: the estimators themselves (`bounds`, `ais`).
 """
 
 from dataclasses import asdict
-from typing import Any
 
 from torch import Tensor
 
@@ -29,9 +28,13 @@ def measure_likelihood(inputs: MeasureInput) -> Findings:
     if annealing is not None:
         with batchwise.estimating(inputs.model):
             refuse_annealing(inputs.model, inputs.rows)
-    estimating = inputs.for_estimators()
-    estimating["precision"] = inputs.protocol["precision"]
-    estimates = bounds(inputs.model, inputs.rows, samples=up_to(inputs.options.samples), **estimating)
+    estimates = bounds(
+        inputs.model,
+        inputs.rows,
+        samples=up_to(inputs.options.samples),
+        precision=inputs.protocol["precision"],
+        **inputs.estimator_options(),
+    )
     findings = Findings(
         values=inputs.likelihood_kind.named(estimates.values, inputs.dimensions),
         warnings=[*inputs.likelihood_kind.warnings, *estimates.warnings],
@@ -44,7 +47,7 @@ def _annealed(inputs: MeasureInput, findings: Findings, annealing: Annealing) ->
     """Annealed importance sampling of evenly spread rows, and bidirectional Monte Carlo of simulated ones."""
     n = min(AIS_ROWS, len(inputs.rows))
     how = {**asdict(annealing), **row_counts(n, len(inputs.rows))}
-    options: dict[str, Any] = inputs.for_estimators(samples=None, precision="fp32", annealing=how)
+    options = inputs.estimator_options(samples=None, precision="fp32", annealing=how)
     index = evenly_spread(len(inputs.rows), n)
     rows = inputs.rows.rows(index)
     annealed = ais(inputs.model, rows, annealing=annealing, **options)
