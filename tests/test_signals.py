@@ -2,6 +2,7 @@
 
 import json
 import math
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ from vaekit.likelihoods import Normal
 from vaekit.likelihoods.location_scale import Standardized
 from vaekit.nets import ConvDecoder, ConvEncoder, ResNetEncoder
 from vaekit.runs import lifecycle
+from vaekit.runs.restore import RestoredRun
 
 SMALL = {
     "encoder": {"channels": [4, 8], "dense": 16},
@@ -196,6 +198,22 @@ def test_pictures_of_signals_are_curves(here: Path, command: Any) -> None:
     np.testing.assert_allclose(drawn, x[0, 0])  # one channel is drawn in its own unit
     with pytest.raises(DataError, match="a picture holds 1 to 64 signals"):
         plot.signals(torch.zeros(65, 1, 8))
+
+
+def test_what_cannot_be_drawn_is_said_before_any_work(
+    here: Path, command: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rows = RestoredRun.dataset(RestoredRun.of("two"))
+    with monkeypatch.context() as patch:
+        patch.setattr(RestoredRun, "model", lambda *_, **__: pytest.fail("the work began"))
+        for words in (("sample",), ("reconstruct",), ("interpolate", "--walks", 7, "--steps", 10)):
+            count = () if len(words) > 1 else ("-n", 70)
+            refused = one_line(command(words[0], "two", *words[1:], *count, "-o", "x.png"))
+            assert "a picture holds 1 to 64 signals, got 70; draw fewer, or write .npy" in refused
+    monkeypatch.setattr(RestoredRun, "dataset", lambda *_: replace(rows, test=rows.test.rows(slice(0))))
+    for words in (("reconstruct", "-n", 3), ("interpolate", "--between", 0, 1)):
+        refused = one_line(command(words[0], "two", *words[1:], "-o", "x.npy"))
+        assert "there are 0 test" in refused and "numbered" not in refused
 
 
 def test_channels_are_listed(here: Path, command: Any) -> None:

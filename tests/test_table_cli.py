@@ -15,7 +15,7 @@ from conftest import one_line
 from test_tables import SIZES, frame
 from vaekit import config, load
 from vaekit.errors import ConfigError
-from vaekit.evaluation.missing import conditional
+from vaekit.evaluation.missing import conditional, filling
 from vaekit.evaluation.single_rows import named_rows, scoring
 from vaekit.runs import job, lifecycle
 from vaekit.runs.restore import RestoredRun
@@ -134,6 +134,51 @@ def test_a_table_that_cannot_be_written_is_refused_before_any_work(here: Path, c
     assert (here / "t.csv").read_bytes() == before
     (here / "folder").mkdir(exist_ok=True)
     assert "is a folder; name one of its tables" in one_line(command("evaluate", "a", "--data", "folder/"))
+
+
+def test_data_below_the_home_folder_or_in_a_folder_are_kept(
+    here: Path, command: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HOME", str(here))
+    before = (here / "t.csv").read_bytes()
+    for verb in ("impute", "score", "encode"):
+        for name, output in (("~/t.csv", "~/t.csv"), ("t.csv", "~/t.csv"), ("~/t.csv", "t.csv")):
+            refused = one_line(command(verb, "a", f"--data={name}", f"--output={output}"))
+            assert "t.csv is the file of the data, which would be lost" in refused
+    assert command("impute", "a", "--data=~/t.csv", "--output=~/home.csv", "--samples", 5).status == 0
+    assert pd.read_csv("home.csv").shape == pd.read_csv("t.csv").shape and not (here / "~").exists()
+    pd.read_csv("t.csv").assign(odd=[0] * 110 + [1] * 10).to_csv("rare.csv", index=False)
+    assert "AUROC" in command("score", "a", "--data=~/rare.csv", "--samples", 5, "--labels", "odd").out
+    for name in ("home.csv", "home-cells.csv", "rare.csv"):
+        (here / name).unlink()
+
+    (here / "parts").mkdir()
+    (here / "parts" / "train.csv").write_bytes(before)
+    (here / "test.csv").write_bytes(before)
+    settings = [*SETTINGS, "data.test=test.csv", "train.epochs=1"]
+    lifecycle.train_run(
+        config.read("table-vae", settings=settings, sections=sections(here / "parts")), name="f", root=here / "runs"
+    )
+    assert "parts/train.csv is in the folder of the data" in one_line(command("sample", "f", "-o", "parts/train.csv"))
+    for name in ("test.csv", "parts/../test.csv"):
+        assert "test.csv is the file of the data" in one_line(command("encode", "f", "-o", name))
+    assert "parts: is a folder; name the file of the table" in one_line(command("impute", "f"))
+    for _ in range(2):  # what is not of the data is written again
+        assert command("sample", "f", "-n", 2, "-o", "parts/../again.csv").status == 0
+    assert (here / "parts" / "train.csv").read_bytes() == (here / "test.csv").read_bytes() == before
+
+
+def test_few_effective_samples_count_in_rows_with_gaps_only(
+    here: Path, command: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(filling, "FEWEST_EFFECTIVE", 10**9)
+    whole = pd.read_csv("t.csv").drop(columns="smoker").dropna()
+    for gaps, counted in ((0, "gaps        0 in"), (1, "1 row has under"), (2, "2 rows have under")):
+        table = whole.reset_index(drop=True)
+        table.loc[: gaps - 1, "height"] = None
+        table.to_csv("few-gaps.csv", index=False)
+        printed = command("impute", "a", "--data", "few-gaps.csv", "-o", "filled.csv", "--samples", 5).out
+        assert counted in printed and ("beware" in printed) == ("probability" in printed) == (gaps > 0)
 
 
 def test_gaps_are_filled_and_nothing_else_changes(here: Path, command: Any) -> None:

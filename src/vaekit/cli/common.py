@@ -20,8 +20,23 @@ if TYPE_CHECKING:
 
 
 MOST_COUNTED = 1_000_000  # greatest count that an option takes
-FILE = click.Path(dir_okay=False, path_type=Path)
-FOLDER = click.Path(file_okay=False, path_type=Path)
+
+
+class HomePath(click.Path):
+    """A path, or the name of data; a leading ~ is the home folder, which shells leave to us in --data=~/d.csv."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """The path that a word stands for, with the home folder in full.
+
+        Raises:
+            click.BadParameter: It is a folder where a file is expected, or the other way around.
+        """
+        return super().convert(os.path.expanduser(value), param, ctx)
+
+
+DATA = HomePath()
+FILE = HomePath(dir_okay=False, path_type=Path)
+FOLDER = HomePath(file_okay=False, path_type=Path)
 
 runs_option = click.option(
     "--runs",
@@ -79,7 +94,7 @@ tensorboard_option = click.option(
 )
 run_argument = click.argument("run", required=False)
 data_option = click.option(
-    "--data", "data_name", help="Table, .npy, .npz, folder of images or data set.  [default: the run's]"
+    "--data", "data_name", type=DATA, help="Table, .npy, .npz, folder of images or data set.  [default: the run's]"
 )
 split_option = click.option(
     "--split", help="Rows of the run's data or of a data set: test, validation or train.  [default: test]"

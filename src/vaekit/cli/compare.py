@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from .common import COUNT, FILE, json_option, open_run, runs_option, say, wants_json
+from .common import COUNT, DATA, FILE, json_option, open_run, runs_option, say, wants_json
 from .printing import out, out_json, out_lines
 from .tables import INDENT, long_option, print_entry, print_protocol, print_rows
 
@@ -32,7 +32,9 @@ SIDE_BY_SIDE = 3  # groups that fit into 80 columns
 @long_option
 @click.option("--split", default="test", show_default=True, help="Compare evaluations on this split.")
 @click.option("--rows", "row_count", type=COUNT, help="Compare evaluations on this many rows.  [default: on all]")
-@click.option("--data", "data_name", help="Compare evaluations on this data: what `vae evaluate --data` got.")
+@click.option(
+    "--data", "data_name", type=DATA, help="Compare evaluations on this data: what `vae evaluate --data` got."
+)
 @click.option("-o", "--output", type=FILE, help="Also write the runs side by side on one page, .html.")
 @runs_option
 @json_option

@@ -110,12 +110,23 @@ class Drawing(ChosenRun):
             return torch.full((n,), int(label))
         raise DataError(unknown("class", label, names))
 
-    def check_room(self, count: int) -> None:
-        """Refuse more images than fit in memory, before they are drawn.
+    def check_room(self, count: int, path: Path) -> None:
+        """Refuse more images than fit in memory, or more signals than fit in a picture, before they are drawn.
+
+        Arguments:
+            count: How many.
+            path: The file to write.
 
         Raises:
             ConfigError: The images do not fit.
+            DataError: The signals do not fit.
         """
+        from ..plot.line_plots import MOST_SIGNALS
+        from ..plot.saving import ARRAY_SUFFIXES
+
+        is_picture = path.suffix.lower() not in ARRAY_SUFFIXES
+        if self.data_record.kind == "signal" and is_picture and count > MOST_SIGNALS:
+            raise DataError(f"a picture holds 1 to {MOST_SIGNALS} signals, got {count}; draw fewer, or write .npy")
         shape = self.data_record.event_shape
         most = max(1, MOST_VALUES // max(1, math.prod(shape)))
         if count > most:
@@ -133,7 +144,8 @@ class Drawing(ChosenRun):
 
         split, rows = self.restored.dataset().test, torch.as_tensor(indices)
         for index in rows[(rows < 0) | (rows >= len(split))].tolist():
-            raise DataError(f"test images are numbered 0 to {len(split) - 1}, got {index}")
+            known = f"test images are numbered 0 to {len(split) - 1}" if len(split) else "there are 0 test images"
+            raise DataError(f"{known}, got {index}")
         return seen_batch(self.restored, model, split.rows(rows))
 
     def spread_test_images(self, model: "LatentVariableModel", most: int, *, first: int | None = None) -> "Batch":

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 import click
 
 from ..errors import ConfigError
-from .common import COUNT, WithFormerName, exit_after_interrupt, json_option, print_files, relative, wants_json
+from .common import COUNT, DATA, WithFormerName, exit_after_interrupt, json_option, print_files, relative, wants_json
 from .printing import out
 from .run_options import ChosenRun, run_options
 from .tables import INDENT, print_entry, print_protocol, print_table
@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 )
 @click.option("--ais", is_flag=True, help="Also run annealed importance sampling on 50 rows: tighter, but slow.")
 @click.option("--temperatures", type=COUNT, help="Steps of --ais: more of them give a tighter bound.  [default: 200]")
-@click.option("--data", "data_name", help="Evaluate on other data than the run's: on all rows of a path.")
+@click.option("--data", "data_name", type=DATA, help="Evaluate on other data than the run's: on all rows of a path.")
 @click.option(
     "--precision",
     type=click.Choice(["fp32", "bf16", "auto"]),

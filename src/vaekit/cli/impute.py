@@ -79,11 +79,11 @@ def impute(
 def _impute_table(chosen: ChosenRun, data_name: Path | None, output: Path | None, draws: int, samples: int) -> None:
     """Write a table with its gaps filled, and a table of the gaps."""
     from ..data.table.table_files import check_writable, write_frame
-    from ..evaluation.missing.filling import FEWEST_EFFECTIVE, impute_table
+    from ..evaluation.missing.filling import FEWEST_EFFECTIVE, impute_table, table_file
     from ..runs.terminal import stage_progress
 
     run = chosen.run
-    source = data_name or Path(chosen.restored.recipe.config.data.name)
+    source = table_file(chosen.restored, data_name)
     suffix = ".csv" if source.suffix == ".npz" else source.suffix
     path = output or run.path_to_write(f"imputed/{file_stem(source.name)}{suffix}")
     check_writable(path, chosen.data_record.columns or ())
@@ -102,12 +102,14 @@ def _impute_table(chosen: ChosenRun, data_name: Path | None, output: Path | None
         record["rows_with_few_effective_samples"] = imputed.unreliable
         print_files(*paths, cells_path, run=str(run.path), **record)
         return
-    first_cells = imputed.cells.head(PRINTED_GAPS).astype(str)
-    print_rows([list(first_cells.columns), *first_cells.values.tolist()])
-    out()
+    if len(imputed.cells):
+        first_cells = imputed.cells.head(PRINTED_GAPS).astype(str)
+        print_rows([list(first_cells.columns), *first_cells.values.tolist()])
+        out()
     out(f"gaps        {record['gaps']} in {record['rows']} rows")
     if imputed.unreliable:
-        fault = f"{imputed.unreliable} rows have under {FEWEST_EFFECTIVE} effective samples of {samples}"
+        rows = "1 row has" if imputed.unreliable == 1 else f"{imputed.unreliable} rows have"
+        fault = f"{rows} under {FEWEST_EFFECTIVE} effective samples of {samples}"
         print_entry("beware", f"{fault}; try more --samples", INDENT)
     out(f"cells       {relative(cells_path)}: how sure each value is")
     _print_paths("table", paths)

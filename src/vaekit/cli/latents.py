@@ -46,7 +46,7 @@ def latent_map(
     _check_images(drawing)
     path = drawing.path("map", label)
     if side is not None:
-        drawing.check_room(side**2)
+        drawing.check_room(side**2, path)
     model, _ = drawing.model()
     batch = drawing.spread_test_images(model, MAPPED, first=image)
     c = None if label is None else drawing.classes(model, label, 1)
@@ -78,7 +78,7 @@ def traverse(drawing: Drawing, count: int | None, steps: int, image: int, label:
     _check_images(drawing)
     path = drawing.path("traversals", label)
     model, _ = drawing.model()
-    drawing.check_room(min(count or MOST_ROWS, model.latent_size) * steps)
+    drawing.check_room(min(count or MOST_ROWS, model.latent_size) * steps, path)
     batch = drawing.spread_test_images(model, MAPPED, first=image)
     c = None if label is None else drawing.classes(model, label, 1)
     drawing.save(plot.traversals(model, batch.x, batch.c, drawn_c=c, steps=steps, latents=count), path)

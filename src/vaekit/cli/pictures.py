@@ -79,7 +79,7 @@ def sample(
         raise click.UsageError("--by-class draws every class, without noise; leave out --class and --noise")
     name = f"{'classes' if by_class else 'sample'}{'' if source == 'prior' else f'-{source}'}-{drawing.seed}"
     path = drawing.path(name, label)
-    drawing.check_room(count)
+    drawing.check_room(count, path)
     model, generator = drawing.model()
     if by_class and not model.context_size:
         raise DataError(f"run {run.name} is unconditional; leave out --by-class")
@@ -140,9 +140,9 @@ def interpolate(
     suffix = ("-{}-{}".format(*between) if between else f"-{drawing.seed}") + (f"-{way}" if way != "line" else "")
     path = drawing.path(f"interpolate{suffix}", label)
     moves = path.suffix.lower() == ".gif"
-    model, generator = drawing.model()
     steps = steps or (24 if moves else 12)
-    drawing.check_room((1 if between else walks) * steps)
+    drawing.check_room((1 if between else walks) * steps, path)
+    model, generator = drawing.model()
     ends = None
     if between:
         images = drawing.test_images(model, between)
@@ -176,6 +176,7 @@ def reconstruct(drawing: Drawing, count: int) -> None:
     from ..evaluation.single_rows.named_rows import seen_batch
 
     path = drawing.path("reconstruct")
+    drawing.check_room(count, path)
     model, _ = drawing.model()
     images = seen_batch(drawing.restored, model, drawing.spread_test_rows(count))
     drawing.save(plot.reconstructions(model, images.x, images.c), path)

@@ -52,19 +52,26 @@ class ChosenRun:
         return self.restored.model(device=self.device), torch.Generator().manual_seed(self.seed)
 
     def check_output(self, *paths: Path, data_name: str | Path | None = None) -> None:
-        """Refuse to write over the data that are read, by default the run's own.
+        """Refuse to write over the data that are read, by default the run's own: a file, or any file in a folder.
 
         Arguments:
             paths: Every file that the command writes.
             data_name: The data.
 
         Raises:
-            ConfigError: One of the files is that of the data.
+            ConfigError: One of the files is that of the data, or lies in their folder and not in that of the run.
         """
-        source = Path(self.restored.recipe.config.data.name if data_name is None else data_name)
-        for path in paths:
-            if path.exists() and source.is_file() and path.samefile(source):
+        config = self.restored.recipe.config.data
+        names = [config.name, config.test] if data_name is None else [data_name]
+        sources = [Path(name).expanduser().resolve() for name in names if isinstance(name, str | Path)]
+        for path in filter(Path.exists, paths):
+            file = path.resolve()
+            if any(source.is_file() and file.samefile(source) for source in sources):
                 raise ConfigError(f"{path} is the file of the data, which would be lost; choose another name with -o")
+            if any(map(file.is_relative_to, sources)) and not file.is_relative_to(self.run.path.resolve()):
+                raise ConfigError(
+                    f"{path} is in the folder of the data, and would be lost; choose another name with -o"
+                )
 
     def spread_test_rows(self, count: int) -> "Split":
         """`count` evenly spread test rows; all of them if the command's -n was left out and there are fewer.
@@ -75,7 +82,8 @@ class ChosenRun:
         test = self.restored.dataset().test
         if count > len(test) and not is_default("count"):
             rows = f"{len(test)} test {self.data_record.row_word}s"
-            raise DataError(f"there are {rows}, got -n {count}; they are numbered 0 to {len(test) - 1}")
+            numbers = f"; they are numbered 0 to {len(test) - 1}" if len(test) else ""
+            raise DataError(f"there are {rows}, got -n {count}{numbers}")
         return test.thinned(min(count, len(test)))
 
 

@@ -47,7 +47,7 @@ class ImputedTable:
     Arguments:
         frames: The table with the mean or the most probable level in each gap; or the table of each draw.
         cells: A line for each gap, as `cells` gives it.
-        unreliable: The number of rows with fewer than 10 effective samples.
+        unreliable: The number of rows with gaps that have fewer than 10 effective samples.
     """
 
     frames: "Sequence[pd.DataFrame]"
@@ -85,18 +85,28 @@ def impute_table(
     restored = RestoredRun.of(run)
     if restored.data_record.columns is None:
         raise DataError(f"the data of run {restored.run.name} are not a table; impute_array fills arrays")
-    path = Path(restored.recipe.config.data.name if source is None else source)
-    if not path.is_file():
-        fault = "is a folder" if path.is_dir() else "no such file"
-        raise ConfigError(f"{path}: {fault}; name the file of the table", arguments=("data",))
+    path = table_file(restored, source)
     frame, table = read_table(path), encode_table(path, restored.data_record.columns, restored.label, memory=math.inf)
     filled = fill(model, table, samples=samples, draws=draws, seed=seed, listener=listener)
     values = list(filled.draws) if draws else [filled.best]
+    gaps = cells(table, filled, frame.columns)
+    ess = filled.ess[(gaps["row"].unique() - 1).astype(np.int64)]
     return ImputedTable(
-        [fill_gaps(frame, table, part.numpy()) for part in values],
-        cells(table, filled, frame.columns),
-        int((filled.ess < FEWEST_EFFECTIVE).sum()),
+        [fill_gaps(frame, table, part.numpy()) for part in values], gaps, int((ess < FEWEST_EFFECTIVE).sum())
     )
+
+
+def table_file(run: RestoredRun, source: str | Path | None = None) -> Path:
+    """The file of a table; that of the run by default.
+
+    Raises:
+        ConfigError: It is a folder, or does not exist.
+    """
+    path = Path(run.recipe.config.data.name if source is None else source).expanduser()
+    if not path.is_file():
+        fault = "is a folder" if path.is_dir() else "no such file"
+        raise ConfigError(f"{path}: {fault}; name the file of the table", arguments=("data",))
+    return path
 
 
 def impute_array(

@@ -75,7 +75,7 @@ def unusual_rows(rows: NamedRows, labels: str, table: str | Path | None = None) 
             "as the data",
             arguments=("labels",),
         )
-    return torch.from_numpy(rarer(read_table(Path(table)), labels))
+    return torch.from_numpy(rarer(read_table(Path(table).expanduser()), labels))
 
 
 def rarer(frame: "pd.DataFrame", name: str) -> NDArray[np.bool_]:
