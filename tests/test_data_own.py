@@ -375,7 +375,7 @@ def test_a_run_is_evaluated_on_its_images(paths, tmp_path, memory, monkeypatch):
     assert not any("are not those" in sentence for sentence in result.warnings)
     other = evaluate_run(run, vaekit.load(run), samples=10, data_name=str(paths["npy"]))
     assert f"evaluated on {paths['npy']}, but the run was trained on {paths['folder']}" in other.warnings
-    assert len(list(run.path.glob("evaluation-*x.npy.json"))) == 1
+    assert len(list(run.path.glob("evaluation-on-*x.npy-????????.json"))) == 1
 
 
 def shrunk(in_memory, dataset, memory):

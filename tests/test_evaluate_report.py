@@ -1,5 +1,6 @@
 """Whole evaluations, of models and of runs: numbers called what they are, files, interruption, other data, bad input."""
 
+import hashlib
 import json
 import math
 import shutil
@@ -17,7 +18,7 @@ from vaekit import build
 from vaekit.data import Dataset, Split
 from vaekit.errors import ConfigError, DataError, RunError
 from vaekit.evaluation import Evaluation, compare, evaluate, evaluate_run, measure_contract, model_evaluation
-from vaekit.evaluation.evaluation_file import is_outdated
+from vaekit.evaluation.evaluation_file import EvaluatedRows, is_outdated
 from vaekit.evaluation.likelihood.ais import Annealing
 from vaekit.evaluation.measure_contract import Findings, Measure
 from vaekit.evaluation.samples import classifier as eyes
@@ -346,7 +347,31 @@ def test_other_data_are_said_loudly_and_kept_apart(run: Run) -> None:
     assert found.warnings[0] == "evaluated on kmnist, but the run was trained on mnist"
     assert "precision" not in values(found)
     assert (run.path / "evaluation.json").read_bytes() == before
-    assert run.read_json("evaluation-kmnist.json")["protocol"]["data"] == "kmnist"
+    assert found.details["file"] == f"evaluation-on-kmnist-{tiny.dataset().checksum[:8]}.json"
+    assert run.read_json(found.details["file"])["protocol"]["data"] == "kmnist"
+
+
+def test_no_name_of_other_data_takes_the_file_of_a_split_or_of_other_data(run: Run, monkeypatch) -> None:
+    def named(self: restore.RestoredRun, name: str) -> Dataset:
+        return replace(tiny.dataset(name), checksum=hashlib.sha256(name.encode()).hexdigest())
+
+    monkeypatch.setattr(restore.RestoredRun, "_other_dataset", named)
+    trained, quick = vaekit.load(run), {"samples": 2, "judge": False}
+    for split in ("test", "validation"):
+        evaluate_run(run, trained, split=split, **quick)
+    own = {name: (run.path / name).read_bytes() for name in ("evaluation.json", "evaluation-validation.json")}
+    names = (".", "validation", "train", "a/b", "a-b", "on", "é" * 200)
+    names_of_files = {evaluate_run(run, trained, data_name=name, **quick).details["file"] for name in names}
+    assert len(names_of_files) == len(names)
+    assert {name: (run.path / name).read_bytes() for name in own} == own
+    for name in names:
+        assert Evaluation.of_run(run, EvaluatedRows(data=name)).protocol["data"] == name
+    assert Evaluation.of_run(run, EvaluatedRows("validation", data="a/b")) is None
+    earlier = Evaluation.of_run(run, EvaluatedRows(data="a/b")).to_json()
+    run.write_json("evaluation-train.json", {**earlier, "protocol": earlier["protocol"] | {"data": "mnist"}})
+    assert Evaluation.of_run(run, EvaluatedRows(data="train")).protocol["data"] == "train"
+    run.write_json("evaluation-new-x.npy.json", {**earlier, "protocol": earlier["protocol"] | {"data": "new/x.npy"}})
+    assert Evaluation.of_run(run, EvaluatedRows(data="./new/x.npy")).protocol["data"] == "new/x.npy"
 
 
 def test_an_evaluation_of_other_weights_is_not_shown_as_the_present_result(run: Run, tmp_path: Path) -> None:

@@ -3,6 +3,8 @@
 Not for: measuring them (`model_evaluation`, `run_evaluation`).
 """
 
+import os
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -29,11 +31,14 @@ class EvaluatedRows:
 
     >>> EvaluatedRows("validation", 100).file
     'evaluation-validation-100-rows.json'
+    >>> EvaluatedRows("validation", None, "new/photos", "1a2b3c4d5e6f").file
+    'evaluation-on-new-photos-1a2b3c4d-validation.json'
 
     Arguments:
         split: "test", "validation" or "train".
         rows: How many evenly spread rows were evaluated; None if all were.
-        data: Another data set than the run's, as part of a file name.
+        data: The name or path of another data set than the run's.
+        checksum: Of that data set; with it, two data sets never share a file.
 
     Raises:
         ConfigError: The split is unknown, or `rows` is below 1.
@@ -42,6 +47,7 @@ class EvaluatedRows:
     split: str = "test"
     rows: int | None = None
     data: str = ""
+    checksum: str = ""
 
     def __post_init__(self) -> None:
         one_of("split", self.split, SPLITS)
@@ -54,18 +60,44 @@ class EvaluatedRows:
 
     @property
     def suffix(self) -> str:
-        """The end of file names; "" for all test rows."""
-        parts = (
-            self.data,
-            "" if self.split == "test" else self.split,
-            "" if self.rows is None else f"{self.rows}-rows",
-        )
+        """The end of file names; "" for all test rows of the run's own data."""
+        return (f"-on-{self._slug}-{self.checksum[:8]}" if self.data else "") + self._end
+
+    @property
+    def _slug(self) -> str:
+        return files.slug(self.data)[-32:] or "data"  # the name of a picture has at most 100 characters
+
+    @property
+    def _end(self) -> str:
+        """The part of the names that all data sets share."""
+        parts = ("" if self.split == "test" else self.split, "" if self.rows is None else f"{self.rows}-rows")
         return "".join(f"-{part}" for part in parts if part)
 
     @property
     def file(self) -> str:
         """The file with the results."""
         return f"evaluation{self.suffix}.json"
+
+    def file_in(self, run: Run) -> str | None:
+        """The file of a run with the newest evaluation of these rows, whatever the checksum of the data; None if none.
+
+        In earlier versions the name of the file was not told apart from that of a split, and had no checksum.
+
+        Raises:
+            RunError: An evaluation that may be of these rows is damaged.
+        """
+        if not self.data:
+            return self.file if (run.path / self.file).is_file() else None
+        slug, earlier = re.escape(self._slug), re.escape(files.slug(self.data))
+        pattern = re.compile(rf"evaluation-(on-{slug}-[0-9a-f]{{0,8}}|{earlier}){self._end}\.json")
+        names = [
+            name
+            for name in evaluation_files(run)
+            if pattern.fullmatch(name)
+            and os.path.normpath(str(Evaluation.from_json(run.read_json(name)).protocol.get("data")))
+            == os.path.normpath(self.data)
+        ]
+        return max(names, key=lambda name: os.stat(run.path / name).st_mtime, default=None)
 
 
 ALL_TEST_ROWS = EvaluatedRows()
@@ -77,18 +109,19 @@ def evaluation_files(run: Run) -> list[str]:
     return sorted(names, key=lambda name: (name != ALL_TEST_ROWS.file, name))
 
 
-def check_evaluated(run: Run, selection: EvaluatedRows) -> None:
-    """Check that a run has an evaluation of these rows by its present weights.
+def check_evaluated(run: Run, selection: EvaluatedRows) -> str:
+    """Check that a run has an evaluation of these rows by its present weights, and return the name of its file.
 
     Raises:
         RunError: The run has none; the message names the evaluations that it has. Or it is outdated.
     """
-    names = evaluation_files(run)
+    file = selection.file_in(run)
     command = f"evaluate {run.name}" if selection == ALL_TEST_ROWS else "evaluate"
-    if selection.file in names:
-        if is_outdated(run, selection.file):
-            raise RunError(f"run {run.name}: {outdated(selection.file)}; evaluate it again", command=command)
-        return
+    if file is not None:
+        if is_outdated(run, file):
+            raise RunError(f"run {run.name}: {outdated(file)}; evaluate it again", command=command)
+        return file
+    names = evaluation_files(run)
     if not names:
         raise RunError(f"run {run.name} has not been evaluated yet", command=f"evaluate {run.name}")
     raise RunError(
@@ -179,7 +212,8 @@ class Evaluation:
         Raises:
             RunError: The stored evaluation is damaged.
         """
-        return cls.from_json(run.read_json(selection.file)) if (run.path / selection.file).is_file() else None
+        file = selection.file_in(run)
+        return None if file is None else cls.from_json(run.read_json(file))
 
     @classmethod
     def of_present_weights(cls, run: Run) -> "Evaluation | None":

@@ -30,7 +30,8 @@ def evaluate_run(
     """Evaluate the model of a run; write `evaluation.json`, numbers of each row and pictures into the run folder.
 
     An evaluation of some rows, of another split or of other data has files of its own, such as
-    `evaluation-validation-100-rows.json`; `details["file"]` is the name. Finished batches of an interrupted evaluation
+    `evaluation-validation-100-rows.json` or `evaluation-on-photos-1a2b3c4d.json`, where 1a2b3c4d are digits of the
+    data's checksum; `details["file"]` is the name. Finished batches of an interrupted evaluation
     of the same weights, rows, samples and seed are reused.
 
     Arguments:
@@ -73,7 +74,9 @@ def evaluate_run(
     evaluation.details[WEIGHTS] = weights
     evaluation.warnings[:0] = [] if kind else [other_weights(run)]
     rows, evaluated = len(dataset.split(options.split)), evaluation.protocol[ROWS_KEY]
-    selection = EvaluatedRows(options.split, evaluated if evaluated < rows else None, "" if is_own else dataset.slug)
+    selection = EvaluatedRows(options.split, evaluated if evaluated < rows else None)
+    if not is_own:
+        selection = replace(selection, data=dataset.name, checksum=checksum)
     if not is_own:
         evaluation.warnings.insert(0, f"evaluated on {dataset.name}, but the run was trained on {trained_on}")
     elif restored.data_record.checksum not in ("", checksum):  # earlier versions took data without one

@@ -23,7 +23,7 @@ from ...runs.run_config import config_of, is_own_data
 from ...store import Run, files, list_runs
 from ...store.metrics import ROWS_KEY
 from ...store.tensors import unpack
-from ..evaluation_file import PER_ROW, EvaluatedRows, Evaluation, check_evaluated, evaluation_files
+from ..evaluation_file import PER_ROW, EvaluatedRows, Evaluation, check_evaluated
 from ..measure_contract import CHOICE_KEY
 from ..model_evaluation import MEASURES
 from ..values import bound_name
@@ -123,7 +123,7 @@ def evaluated_runs(
         RunError: No run of this preset has been evaluated on them.
     """
     selection = EvaluatedRows(split, rows)
-    runs = [run for run in list_runs(root) if _on(run, selection, data).file in evaluation_files(run)]
+    runs = [run for run in list_runs(root) if _on(run, selection, data).file_in(run) is not None]
     names = [str(run.environment.get("preset")) for run in runs]
     if not runs:
         where = replace(selection, data=os.fspath(data or ""))
@@ -137,15 +137,14 @@ def _on(run: Run, selection: EvaluatedRows, data: str | os.PathLike[str] | None)
     """The selection of rows of a run's own data, or of other data."""
     if data is None or is_own_data(config_of(run), os.fspath(data)):
         return selection
-    return replace(selection, data=files.slug(known_as(os.fspath(data))))
+    return replace(selection, data=known_as(os.fspath(data)))
 
 
 def _evaluated_run(run: Run, selection: EvaluatedRows, data: str | os.PathLike[str] | None) -> EvaluatedRun:
-    selection = _on(run, selection, data)
-    check_evaluated(run, selection)
+    file = check_evaluated(run, _on(run, selection, data))
     config = flat(config_of(run).model_dump(exclude_none=True))
     seed = config.get("train.seed", 0)
-    evaluation = Evaluation.from_json(run.read_json(selection.file))
+    evaluation = Evaluation.from_json(run.read_json(file))
     settings = {key: value for key, value in config.items() if key not in _NOT_COMPARED}
     return EvaluatedRun(run, seed if isinstance(seed, int) else 0, evaluation, settings)
 
