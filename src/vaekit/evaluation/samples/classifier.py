@@ -6,6 +6,7 @@ same classifier. Numbers of different classifiers cannot be compared: each numbe
 
 import hashlib
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -141,16 +142,21 @@ def _details(network: nn.Sequential, data: Dataset) -> dict[str, Any]:
     if len(test):
         _, logits = Classifier(network[:-1], network[-1], {})(test.x[:])
         accuracy = round(100 * (logits.argmax(1) == test.required_labels()).double().mean().item(), 3)
-    weights = b"".join(tensor.cpu().contiguous().numpy().tobytes() for tensor in network.state_dict().values())
     return {
         "version": VERSION,
         "data": data.name,
         "checksum": data.checksum,
         "accuracy": accuracy,  # of the test images of known class; None where there are none
         "features": FEATURES,
-        "sha256": hashlib.sha256(weights).hexdigest(),
+        "sha256": _sha256(network.state_dict()),
         "vaekit": __version__,
     }
+
+
+def _sha256(weights: Mapping[str, Tensor]) -> str:
+    """SHA-256 of weights in the order of the network's `state_dict`."""
+    content = b"".join(tensor.cpu().contiguous().numpy().tobytes() for tensor in weights.values())
+    return hashlib.sha256(content).hexdigest()
 
 
 def _write(network: nn.Module, details: dict[str, Any], path: Path) -> None:
@@ -171,6 +177,8 @@ def _read(network: nn.Module, path: Path) -> dict[str, Any] | None:
     except RunError:
         return None
     if {name: tensor.shape for name, tensor in tensors.items()} != expected or not isinstance(details, dict):
+        return None
+    if details.get("sha256") != _sha256({name: tensors[name] for name in expected}):
         return None
     network.load_state_dict(tensors)
     return details

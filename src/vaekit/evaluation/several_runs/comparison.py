@@ -10,6 +10,7 @@ import math
 import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
@@ -179,9 +180,10 @@ def _without_repeats(
                 repeats[member.run.name] = first[member.seed].run.name
         first_of_seed[group] = list(first.values())
     if sum(map(len, first_of_seed.values())) < 2:
+        verb = "repeats" if len(repeats) == 1 else "repeat"
         raise ConfigError(
-            f"a comparison needs at least 2 runs, but {', '.join(repeats)} only repeat {next(iter(repeats.values()))}: "
-            "the same config and the same seed"
+            f"a comparison needs at least 2 runs, but {', '.join(repeats)} {verb} {next(iter(repeats.values()))}: "
+            "the config and the seed are the same"
         )
     return first_of_seed, repeats
 
@@ -203,7 +205,11 @@ def _columns(members: Sequence[EvaluatedRun], requested: tuple[str, ...]) -> lis
         common = [name for name in common if name in names]
     for name in requested:
         if name not in common:
-            raise ConfigError(unknown("value that all runs have:", name, common))
+            near = get_close_matches(name, common, n=1)
+            hint = f"did you mean {near[0]!r}? All" if near else "all"
+            raise ConfigError(
+                f"not all runs have the value {name!r}; {hint} have: {', '.join(sorted(common)) or 'none'}"
+            )
     columns = list(dict.fromkeys(requested)) or [name for name in SHOWN_BY_DEFAULT if name in common]
     if not columns:
         raise ConfigError("these runs have no value in common; evaluate them in the same way")
