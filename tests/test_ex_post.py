@@ -166,6 +166,15 @@ def test_a_prior_is_fitted_to_a_model_without_weights() -> None:
     assert ((p.mean - 5).abs() < 5 * 2 / 1000**0.5).all()
 
 
+def test_a_model_with_another_prior_refuses_the_values_that_the_model_refuses() -> None:
+    model = build("standard-vae", event_shape=(3,), likelihood={"name": "poisson"})
+    for each in (model, WithPrior(model, model.parts["prior"])):
+        each.check_known(torch.tensor([0.0, 3.0]))
+        for check in (each.check_known, each.check_values):
+            with pytest.raises(DataError, match="whole"):
+                check(torch.tensor([0.5, 3.0]))
+
+
 def test_samples_from_a_fitted_mixture_are_nearer_to_the_data_than_those_from_the_prior() -> None:
     """The ordering of Ghosh et al. 2020, here where a light KL leaves the latents far from N(0, I)."""
     torch.manual_seed(8)

@@ -16,7 +16,7 @@ from vaekit.config.parts import PART_TABLE
 from vaekit.data import Batches
 from vaekit.errors import ConfigError
 from vaekit.model import Draw, LatentLevel
-from vaekit.nets import MLP, ConvEncoder
+from vaekit.nets import MLP, ConvEncoder, Network
 from vaekit.objectives import as_loss
 from vaekit.runs import job, lifecycle
 from vaekit.runs.run_config import config_of
@@ -46,6 +46,15 @@ def test_a_network_multiplies_in_bfloat16_and_returns_float32(make: Any) -> None
     assert torch.equal(rounded, rounded.bfloat16().float())
     rounded.square().sum().backward()
     assert all(p.grad is not None and p.grad.dtype == torch.float32 for p in net.parameters())
+
+
+def test_the_type_of_products_before_a_block_is_there_again_after_it() -> None:
+    it = model()
+    networks = [part for part in it.modules() if isinstance(part, Network)]
+    networks[0].dtype = torch.float16
+    with precision.LoweredPrecision(it, "bf16"):
+        assert {network.dtype for network in networks} == {torch.bfloat16}
+    assert [network.dtype for network in networks] == [torch.float16, *[None] * (len(networks) - 1)]
 
 
 def trained(name: str) -> tuple[Any, list[dict[str, Any]]]:

@@ -23,9 +23,9 @@ class WithPrior(LatentVariableModel):
         self.own_prior = prior
         self.set_spec(model.spec)
 
-    def check_values(self, x: Tensor, observed: Tensor | None = None) -> None:
-        """Refuse the values that the model refuses."""
-        self.model.check_values(x, observed)
+    def check_known(self, values: Tensor) -> None:
+        """Refuse the known numbers that the model refuses."""
+        self.model.check_known(values)
 
     @property
     def posterior_module(self) -> nn.Module | None:

@@ -67,19 +67,20 @@ class LoweredPrecision:
         self.tf32 = precision == "tf32"
 
     def __enter__(self) -> None:
+        self.dtypes_before = [network.dtype for network in self.networks]
         for network in self.networks:
             network.dtype = torch.bfloat16
         if self.tf32:
-            self.before = torch.get_float32_matmul_precision()
+            self.matmul_before = torch.get_float32_matmul_precision()
             torch.set_float32_matmul_precision("high")
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        for network in self.networks:
-            network.dtype = None
+        for network, dtype in zip(self.networks, self.dtypes_before, strict=True):
+            network.dtype = dtype
         if self.tf32:
-            torch.set_float32_matmul_precision(self.before)
+            torch.set_float32_matmul_precision(self.matmul_before)
 
 
 def _networks(model: LatentVariableModel) -> list[Network]:
