@@ -12,6 +12,7 @@ from oracles import LinearGaussian
 from vaekit import CVAE, VAE, Draw, LatentVariableModel, build
 from vaekit.data import Batch
 from vaekit.errors import ConfigError, DataError
+from vaekit.evaluation import batchwise
 from vaekit.evaluation.likelihood import bounds as module
 from vaekit.evaluation.likelihood.bounds import bounds, up_to
 from vaekit.evaluation.likelihood.weights import Mean, NestedBounds, pareto_shape
@@ -505,6 +506,35 @@ def test_bfloat16_that_is_too_coarse_is_found_out() -> None:
     model, x = coarse(5.0)
     assert 'precision="fp32"' in bounds(model, x[:20], samples=(20,), precision="bf16").warnings[0]
     assert 'precision="fp32"' not in " ".join(bounds(model, x[:20], samples=(20,)).warnings)
+
+
+@pytest.mark.parametrize("gain", [0.01, 1.0])
+def test_tf32_is_corrected_as_well_and_named(monkeypatch, gain: float) -> None:
+    """A decoder that is rounded under the name of TF32, as on the GPUs that "auto" picks it for."""
+    monkeypatch.setattr(module, "find_precision", lambda name, model: "tf32")
+    likelihood, rounds = batchwise.log_likelihood, []
+
+    class Rounding:
+        def __init__(self, model: LatentVariableModel, precision: str) -> None:
+            rounds.append(precision)
+
+        def __enter__(self) -> None:
+            monkeypatch.setattr(batchwise, "log_likelihood", lambda *given: likelihood(*given) + gain)
+
+        def __exit__(self, *_: object) -> None:
+            monkeypatch.setattr(batchwise, "log_likelihood", likelihood)
+
+    model, x = coarse(1.0)
+    exact = bounds(model, x[:20], samples=(100,), precision="auto")
+    monkeypatch.setattr(module, "LoweredPrecision", Rounding)
+    rounded = bounds(model, x[:20], samples=(100,), precision="auto")
+    torch.testing.assert_close(rounded.per_row["L_100"], exact.per_row["L_100"], atol=1e-4, rtol=0)
+    assert rounded.precision == "tf32" and set(rounds) == {"tf32"}
+    assert rounded.per_row["rounding"].mean().item() == pytest.approx(gain, abs=1e-4)
+    said = [
+        sentence for sentence in rounded.warnings if 'with precision="tf32" log p(x | z) is off by 1 nats' in sentence
+    ]
+    assert len(said) == (gain == 1.0)
 
 
 def test_a_model_without_networks_has_no_other_precision() -> None:

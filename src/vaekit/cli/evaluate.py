@@ -44,7 +44,7 @@ if TYPE_CHECKING:
     type=click.Choice(["fp32", "bf16", "auto"]),
     default="fp32",
     show_default=True,
-    help="Precision of decoding; bf16 is faster, and its error is corrected.",
+    help="Precision of decoding; a lower one is faster, and its error is corrected.",
 )
 @click.option(
     "--memory", default="1G", show_default=True, metavar="SIZE", help="About how much memory decoding may take."

@@ -11,6 +11,7 @@ from torch import Tensor
 from torch.nn.functional import cross_entropy, one_hot
 
 from ...data import Batch
+from ...data.dataset import evenly_spread
 from ...distributions import draw_samples
 from ...errors import DataError, check_count
 from ...model import LatentVariableModel, kl_by_dimension
@@ -60,7 +61,8 @@ class LatentStatistics:
     @property
     def warnings(self) -> list[str]:
         """Warnings: posterior collapse, or too few rows to measure the information."""
-        warnings = [] if (sentence := self.collapse) is None else [sentence]
+        collapse = self.collapse
+        warnings = [] if collapse is None else [collapse]
         most = math.log(len(self.means))
         if len(self.means) > 1 and self.information.mean().item() > most - 1:
             warnings.append(
@@ -137,7 +139,7 @@ def latent_statistics(
                 return _encoded(model, batch)
 
         per_row = batchwise.over_batches("latents", len(rows), compute, listener=listener)
-        picked = torch.linspace(0, len(rows) - 1, min(pairs, len(rows))).round().long()
+        picked = evenly_spread(len(rows), pairs)
         z = per_row["z"][picked].to(model.device)
         log_q = _aggregate(model, rows, z, picked, memory=memory, listener=listener).cpu()
     means, kl = per_row["means"], per_row.get("kl")

@@ -1,7 +1,7 @@
 """Bounds on log p(x): ELBO, rate, distortion, importance-weighted bounds, and whether the weights can be trusted.
 
 Each row is encoded once. Its samples are decoded in slices that fit a memory limit, and nothing of size K is kept.
-They may be decoded in bfloat16: the exact density of one sample in a hundred keeps the estimate of p(x) unbiased.
+They may be decoded in bfloat16 or TF32: the exact density of one sample in a hundred keeps the estimate unbiased.
 """
 
 import math
@@ -27,7 +27,7 @@ from .weights import Mean, NestedBounds, Tail
 MOST_SAMPLES = 1 << 20  # of a row; papers have 5000
 DEFAULT_SAMPLES = (1, 10, 100, 1000, 5000)
 ROUNDED = 100  # samples that one exact density corrects
-COARSE = 0.3  # nats, the greatest root mean square error of a log-likelihood in bfloat16
+COARSE = 0.3  # nats, the greatest root mean square error of a log-likelihood in a lower precision
 
 
 @dataclass(frozen=True)
@@ -40,10 +40,12 @@ class Bounds:
             sample size of the greatest K; "pareto_k" of its weights, NaN where K is too small or they are all 0; under
             `variance_key(name)` the Monte Carlo variance of a number, infinite where it is unknown; and "rounding",
             the root mean square error of log p(x | z) before its correction, 0 for float32.
+        precision: Precision of the decoder's matrix products: "fp32", "tf32" or "bf16".
     """
 
     samples: tuple[int, ...]
     per_row: dict[str, Tensor]
+    precision: str = "fp32"
 
     @property
     def tightest(self) -> Tensor:
@@ -87,13 +89,13 @@ class Bounds:
 
     @property
     def warnings(self) -> list[str]:
-        """Warnings: rows have no density, many weights are unreliable (5 % of the rows), or bfloat16 is too coarse."""
+        """Warnings: rows have no density, weights of 5 % of the rows are unreliable, or the precision is too low."""
         warnings = density_warnings(self.tightest)
         rounding = self.per_row["rounding"].square().mean().sqrt().item()
         if rounding > COARSE:
             warnings.append(
-                f"in bfloat16 log p(x | z) is off by {rounding:.2g} nats, and more than {COARSE:g} cannot be corrected "
-                'well; use precision="fp32"'
+                f'with precision="{self.precision}" log p(x | z) is off by {rounding:.2g} nats, and more than '
+                f'{COARSE:g} cannot be corrected well; use precision="fp32"'
             )
         share = (self.per_row["pareto_k"] > self.threshold).double().mean().item()
         if share <= 0.05:
@@ -154,12 +156,14 @@ def bounds(
     ordered in expectation. Rate and distortion are means over all max(K) samples; the rate has its closed form where
     there is one.
 
-    In bfloat16, one of every 100 samples of a row is decoded in float32 as well. Sample i is drawn with probability
-    w_i / Σ w, where w are the rounded weights; in float32 its weight is w'_i. All 100 weights are multiplied by
-    w'_i / w_i. The mean of this ratio is Σ w' / Σ w, so that the sum of all 100 is unbiased for the model in float32.
+    In a lower precision, one of every 100 samples of a row is decoded in float32 as well. Sample i is drawn with
+    probability w_i / Σ w, where w are the rounded weights; in float32 its weight is w'_i. All 100 weights are
+    multiplied by w'_i / w_i. The mean of this ratio is Σ w' / Σ w, so that the sum of all 100 is unbiased for the model
+    in float32.
     The samples are exchangeable: E[w_k Σ w' / Σ w] is the same for each k, and so E[Σ w'] / 100. Hence the mean of any
     K weights is unbiased, and the mean of its logarithm is a lower bound on log p(x), for every K and for the ELBO.
-    The ELBO is lower than in float32 by the variance of the rounding: 0.003 nats for the course's model on MNIST.
+    The ELBO is lower than in float32 by the variance of the rounding: 0.003 nats in bfloat16 for the course's model on
+    MNIST.
 
     Arguments:
         model: Any latent-variable model with densities.
@@ -168,8 +172,8 @@ def bounds(
         samples: Numbers of samples K.
         memory: About how many bytes decoding may take.
         seed: Seed of the samples.
-        precision: Precision of the decoder's matrix products: "fp32", "bf16", or "auto", which is "bf16" where that is
-            fast and safe.
+        precision: Precision of the decoder's matrix products: "fp32", "bf16", "tf32" on CUDA devices, or "auto", the
+            lowest that is fast and safe here; see `vaekit.training.precision.find_precision`.
         cache: Keeps finished batches.
         listener: Called with the stage, the batches done and the total.
 
@@ -201,7 +205,7 @@ def bounds(
             return batch_bounds(model, batch, index, numbers, memory=memory, seed=seed, precision=lowered)
 
         per_row = batchwise.over_batches("bounds", len(rows), compute, cache=cache, listener=listener)
-    return Bounds(numbers, per_row)
+    return Bounds(numbers, per_row, lowered)
 
 
 def batch_bounds(
@@ -223,7 +227,7 @@ def batch_bounds(
         samples: Numbers of samples K, ascending.
         memory: About how many bytes decoding may take.
         seed: Seed of the samples.
-        precision: "fp32" or "bf16".
+        precision: "fp32", "tf32" or "bf16".
     """
     decoder = _Decoder(model, batch, memory, precision, batchwise.stream_of(seed, "rounding", index))
     with seeded(batchwise.stream_of(seed, "bounds", index)):
