@@ -9,7 +9,8 @@ import sys
 import threading
 import time
 import zipfile
-from functools import partial
+from dataclasses import replace
+from functools import partialmethod
 from pathlib import Path
 
 import numpy as np
@@ -22,9 +23,9 @@ from PIL import Image
 import vaekit
 from tiny import SECTIONS, outcome
 from vaekit import config
-from vaekit.data import Batches, Stored, by_path, load, ondisk
+from vaekit.data import Batches, Split, Stored, by_path, load, ondisk
 from vaekit.errors import ConfigError, DataError, RunError
-from vaekit.evaluation.model_evaluation import _in_memory
+from vaekit.evaluation.model_evaluation import evaluate_model
 from vaekit.evaluation.run_evaluation import evaluate_run
 from vaekit.runs import job, lifecycle
 from vaekit.store import Run
@@ -368,7 +369,7 @@ def test_resume_refuses_other_images(tmp_path):
 @pytest.mark.parametrize("memory", [None, 0])
 def test_a_run_is_evaluated_on_its_images(paths, tmp_path, memory, monkeypatch):
     run = lifecycle.train_run(tiny(paths["folder"], memory=memory), name="run", root=tmp_path)
-    monkeypatch.setattr("vaekit.evaluation.model_evaluation._in_memory", partial(shrunk, _in_memory))
+    monkeypatch.setattr(Split, "fitting", partialmethod(shrunk, Split.fitting))
     result = evaluate_run(run, vaekit.load(run), samples=10)
     assert result.protocol["data"] == str(paths["folder"])
     assert ("of the 46 training rows on disk 34, evenly spread, fit in `memory`" in result.warnings) is (memory == 0)
@@ -378,9 +379,30 @@ def test_a_run_is_evaluated_on_its_images(paths, tmp_path, memory, monkeypatch):
     assert len(list(run.path.glob("evaluation-on-*x.npy-????????.json"))) == 1
 
 
-def shrunk(in_memory, dataset, memory):
+def shrunk(split, fitting, memory):
     """As if --memory were 5,000 bytes, which is less than may be asked for."""
-    return in_memory(dataset, 5000)
+    return fitting(split, 5000)
+
+
+def test_an_evaluation_of_some_rows_reads_no_others(paths, monkeypatch):
+    stored, kept = load(paths["folder"], memory=0), load(paths["folder"])
+    model = vaekit.build("vae", event_shape=stored.event_shape, latent_size=2)
+    read = []
+    reader = type(stored.test.x.reader)
+    whole_read = reader.read
+    monkeypatch.setattr(reader, "read", lambda self, rows: read.extend(rows.tolist()) or whole_read(self, rows))
+
+    def figures(data, **options):
+        return [value.to_json() for value in evaluate_model(model, data, samples=2, judge=False, **options).values]
+
+    unlabelled = {name: replace(split, labels=None) for name, split in stored.splits.items()}
+    assert figures(replace(stored, **unlabelled), rows=2)
+    assert sorted(read) == sorted(stored.test.x.rows[np.array([0, len(stored.test) // 2])].tolist())
+    read.clear()
+    assert figures(stored, rows=4) == figures(kept, rows=4)
+    assert len(read) == 4 + len(stored.train)  # of which classifiers of latents learn, read once
+    read.clear()
+    assert figures(stored, split="train") == figures(kept, split="train") and len(read) == len(stored.train)
 
 
 def test_a_class_condition_needs_labels(tmp_path):

@@ -168,9 +168,13 @@ class Split:
 
     def in_memory(self, most: int) -> "Split":
         """The rows as a tensor: all if they are in memory now, else an evenly spread part of about `most` bytes."""
+        return self if isinstance(self.x, Tensor) else self.thinned(self.fitting(most))
+
+    def fitting(self, most: int) -> int:
+        """The number of rows that `in_memory` gives."""
         if isinstance(self.x, Tensor):
-            return self
-        return self.thinned(max(1, len(self) * most // max(1, self.x.nbytes)))
+            return len(self)
+        return min(len(self), max(1, len(self) * most // max(1, self.x.nbytes)))
 
 
 def _check_are_splits(splits: Mapping[str, Any]) -> None:

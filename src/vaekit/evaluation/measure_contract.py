@@ -115,7 +115,7 @@ class MeasureInput:
 
     Arguments:
         model: The model.
-        dataset: The data set of the rows; measures that learn from training rows take its training split.
+        dataset: The data set of the rows, which may be on disk; `with_splits` reads the rows of other splits.
         stored_rows: The rows to evaluate the model on, as the data set has them; `rows` has them as they are evaluated.
         options: How to evaluate.
         loss: The loss that the model was trained with, or None.
@@ -143,7 +143,7 @@ class MeasureInput:
             "data": self.dataset.name,
             "checksum": self.dataset.checksum,
             "split": self.options.split if self.dataset.is_split else "all rows",
-            **row_counts(len(self.stored_rows), len(self.dataset.split(self.options.split))),
+            **row_counts(len(self.stored_rows), self.dataset.split(self.options.split).fitting(self.options.memory)),
             "binarize": _BINARIZED[self.binarize],
             "likelihood": self.likelihood_kind.description,
             "samples": self.options.samples,
@@ -151,6 +151,25 @@ class MeasureInput:
             "seed": self.options.seed,
             "vaekit": __version__,
         }
+
+    def with_splits(self, *names: str) -> Dataset:
+        """The data set with these splits in memory: as many of their rows, evenly spread, as fit in `options.memory`.
+
+        Arguments:
+            names: Names of the splits; they are read once.
+        """
+        for name in names:
+            if name not in self._splits:
+                self._splits[name] = self.dataset.splits[name].in_memory(self.options.memory)
+        read: Any = {name: self._splits[name] for name in names}
+        return replace(self.dataset, **read)
+
+    @cached_property
+    def _splits(self) -> dict[str, Split]:
+        """The splits that were read; the rows to evaluate are one of them, unless they are only some of its rows."""
+        name = self.options.split
+        whole = len(self.stored_rows) == self.dataset.split(name).fitting(self.options.memory)
+        return {name: self.stored_rows} if whole else {}
 
     @cached_property
     def rows(self) -> Batch:

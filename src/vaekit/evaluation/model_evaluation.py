@@ -9,7 +9,8 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
-from ..data import Dataset
+from ..data import Dataset, Split
+from ..data.dataset import evenly_spread
 from ..errors import ConfigError
 from ..model import LatentVariableModel
 from ..objectives import Loss
@@ -60,10 +61,8 @@ def evaluate_model(
     if not isinstance(dataset, Dataset):
         raise ConfigError(f"evaluate_model takes a Dataset, got {type(dataset).__name__}; evaluate takes rows too")
     rows = len(dataset.split(options.split))
-    dataset, reduced = _in_memory(dataset, options.memory)
-    split = dataset.split(options.split)
-    if options.rows is not None:
-        split = split.thinned(options.rows)
+    dataset, reduced = _fitting(dataset, options.memory)
+    split = _evaluated_rows(dataset.split(options.split), options)
     inputs = MeasureInput(model, dataset, split, options, loss=loss, cache_of=cache_of, listener=listener)
     findings = [measure.find(inputs) for measure in MEASURES]
     return Evaluation(
@@ -76,28 +75,27 @@ def evaluate_model(
     )
 
 
-def _in_memory(dataset: Dataset, memory: int) -> tuple[Dataset, list[str]]:
-    """The part of a data set that fits in memory, and a sentence for each split that does not fit whole."""
-    splits = dataset.splits
-    smaller_splits = {name: split.in_memory(memory) for name, split in splits.items()}
+def _fitting(dataset: Dataset, memory: int) -> tuple[Dataset, list[str]]:
+    """The data set with the checksum of the rows that fit in memory, and a sentence for each split that does not."""
     adjectives = {"train": "training"}
     reduced = [
-        f"of the {len(split)} {adjectives.get(name, name)} rows on disk {len(smaller_splits[name])}, evenly spread, "
+        f"of the {len(split)} {adjectives.get(name, name)} rows on disk {split.fitting(memory)}, evenly spread, "
         "fit in `memory`"
-        for name, split in splits.items()
-        if len(smaller_splits[name]) < len(split)
+        for name, split in dataset.splits.items()
+        if split.fitting(memory) < len(split)
     ]
-    checksum = (
-        hashlib.sha256("".join([dataset.checksum, *reduced]).encode()).hexdigest() if reduced else dataset.checksum
-    )
-    smaller = replace(
-        dataset,
-        train=smaller_splits["train"],
-        validation=smaller_splits["validation"],
-        test=smaller_splits["test"],
-        checksum=checksum,
-    )
-    return smaller, reduced
+    if not reduced:
+        return dataset, []
+    checksum = hashlib.sha256("".join([dataset.checksum, *reduced]).encode()).hexdigest()
+    return replace(dataset, checksum=checksum), reduced
+
+
+def _evaluated_rows(split: Split, options: Options) -> Split:
+    """`options.rows` of the rows that fit in memory, all of these by default; no other rows are read."""
+    fitting = evenly_spread(len(split), split.fitting(options.memory))
+    if options.rows is None:
+        return split.in_memory(options.memory)
+    return split.rows(fitting[evenly_spread(len(fitting), options.rows)])
 
 
 def _merged(*tables: Mapping[str, Any]) -> dict[str, Any]:

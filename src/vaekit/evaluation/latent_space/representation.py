@@ -39,7 +39,7 @@ def _classes(inputs: MeasureInput, statistics: LatentStatistics) -> Findings:
     labels = inputs.stored_rows.labels
     if labels is None or len(labels[labels >= 0].unique()) < 2:
         return Findings()
-    split = inputs.dataset.train.labelled()
+    split = inputs.with_splits("train").train.labelled()
     if len(split) < 2:
         return Findings()
     train_z, train_labels = _with_known_class(_means(inputs, split), split.required_labels())

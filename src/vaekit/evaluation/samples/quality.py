@@ -13,6 +13,7 @@ from torch import Tensor
 
 from ... import plot
 from ...data import Dataset, Split
+from ...data.dataset import SPLITS
 from ...data.pixels import to_unit
 from ...errors import ConfigError, DataError
 from ...model import LatentVariableModel
@@ -299,7 +300,8 @@ def measure_samples(inputs: MeasureInput) -> Findings:
     reason = _why_not(inputs)
     if reason is not None:
         return Findings(details={"samples": f"not judged: {reason}"})
-    model, dataset, listener = inputs.model, inputs.dataset, inputs.listener
+    dataset = inputs.with_splits(*SPLITS)  # the classifier learns from two, and is tried on the third
+    model, listener = inputs.model, inputs.listener
     judge = classifier_for(dataset, device=model.device, listener=listener)
     others = dataset.test if inputs.options.split == "train" else dataset.train
     judgement = quality(
@@ -324,7 +326,7 @@ def _why_not(inputs: MeasureInput) -> str | None:
         return "a classifier judges pixels in [0, 1], and samples of this model are counts"
     if model.context_size not in (0, dataset.num_classes):
         return f"a context of width {model.context_size} is not the classes of {dataset.name!r}"
-    fewest = min(len(inputs.stored_rows), len(dataset.train))
+    fewest = min(len(inputs.stored_rows), dataset.train.fitting(inputs.options.memory))
     return f"it takes at least {FEWEST} images, to learn from and to compare with" if fewest < FEWEST else None
 
 

@@ -202,7 +202,9 @@ def measure_drawn_rows(inputs: MeasureInput) -> Findings:
     options = inputs.options
     held_out = options.split != "train"
     return Findings(
-        synthetic(inputs.model, inputs.dataset, split=inputs.stored_rows, held_out=held_out, seed=options.seed)
+        synthetic(
+            inputs.model, inputs.with_splits("train"), split=inputs.stored_rows, held_out=held_out, seed=options.seed
+        )
     )
 
 
