@@ -85,17 +85,17 @@ def unknown(kind: str, name: object, known: Iterable[str]) -> str:
 
 
 def reason(error: Exception) -> str:
-    """The message of another library's error, on one line of at most 200 characters; its type without a message."""
+    """The message of another library's error on one line of at most 200 characters; without a message, its type."""
     return f"{' '.join(str(error).split()) or type(error).__name__:.200}"
 
 
 def one_of(option: str, value: Word, words: Sequence[Word]) -> Word:
-    """Check that the value of an option is one of some words, and return it.
+    """Check that the value of an option is one of the allowed words, and return it.
 
     Arguments:
         option: Name of the option.
         value: The value.
-        words: The words.
+        words: The allowed words; None among them is allowed too, but not named in the message.
 
     Raises:
         ConfigError: The value is not one of the words; the message names the nearest word.
@@ -129,7 +129,7 @@ def check_count(option: str, value: int, least: int = 1, most: float = math.inf,
         hint: What to do instead, for the message.
 
     Raises:
-        ConfigError: The value is not such a number.
+        ConfigError: The value is not a whole number in this range.
 
     >>> check_count("samples", 5)
     5

@@ -33,7 +33,7 @@ def seeded(generator: torch.Generator | None) -> Iterator[None]:
 
 
 def generator_of(seed: int) -> torch.Generator:
-    """A generator with a seed.
+    """A generator on the CPU with this seed.
 
     Raises:
         ConfigError: The seed is not a whole number.
@@ -133,7 +133,7 @@ def deterministic(on: bool, device: str) -> Iterator[None]:
     """Within the block torch uses deterministic algorithms only; afterwards the settings are as before.
 
     Arguments:
-        on: Whether to do anything.
+        on: Whether to use them; False changes nothing.
         device: Name of the device that the block will use.
 
     Raises:

@@ -100,7 +100,7 @@ def app(context: click.Context) -> None:
     Variational autoencoders: networks × posterior × prior × likelihood × objective.
 
     With --json a command prints one line. `files` has the paths of what it wrote, `run` or `runs` the run folders, and
-    `rows` the number of rows, which may be images. A list has a record for each line of its table.
+    `rows` the number of rows, which may be images. A table becomes a list with a record for each row.
     """
     if context.invoked_subcommand is None:
         printing.out_lines(context.get_help() + "\n")

@@ -76,7 +76,7 @@ class WholeNumber(click.types.IntParamType):
 
 
 class WithFormerName(click.Option):
-    """An option whose first spelling is shown; the others are former ones, which are still taken."""
+    """An option of several spellings: --help shows the first, and the former ones still work."""
 
     def get_help_record(self, ctx: click.Context) -> tuple[str, str] | None:
         """The spellings and the help of the option."""
@@ -126,7 +126,7 @@ json_option = click.option("--json", is_flag=True, expose_value=False, callback=
 
 
 def trusted() -> bool:
-    """Whether --trust was given: this command may then import the caller's own code."""
+    """Whether --trust was given: this command may then import the user's code."""
     return bool(click.get_current_context().meta.get(_TRUST, False))
 
 
@@ -143,7 +143,7 @@ def is_default(parameter: str) -> bool:
 def print_files(*paths: Path, notes: Sequence[tuple[str, str]] = (), **record: Any) -> None:
     """Print the notes, each a name and a text, and a line for each written file, relative to the working directory.
 
-    With --json, print one record: the whole paths under `files`, and its other entries.
+    With --json, print one record: the paths as they were given under `files`, and the entries of `record`.
     """
     if wants_json():
         out_json({"files": [str(path) for path in paths], **record})
@@ -185,7 +185,7 @@ def terms_of(test: dict[str, Any]) -> list[str]:
 
 
 def headline(test: dict[str, Any]) -> str:
-    """The most telling number of test.json."""
+    """The first number of test.json, with its name and unit."""
     name, *_ = terms_of(test)
     unit = test.get("unit", "nats per image")
     return f"test {'−ELBO' if name == 'neg_elbo' else name} {two_decimals(test[name])} {unit}"

@@ -20,8 +20,8 @@ SHOWN_LEVELS = 6  # levels of a column that are printed
 def data(table: str | None, settings: tuple[str, ...], long: bool) -> None:
     """Try `vae data`: list the data sets, and say which are on this machine; with --long also where.
 
-    To use your own images, give their path: `vae train conv-vae --data PATH`. PATH is images.npy (its labels, if any,
-    are in images-labels.npy), images.npz, or a folder with a subfolder of images for each class.
+    To use your own images, give their path: `vae train conv-vae --data PATH`. PATH is images.npy (labels go into
+    images-labels.npy), images.npz, or a folder with a subfolder of images for each class.
 
     Try `vae data table.csv`: list the columns of a table, and the inferred kind of each. To set one, use --set
     data.columns.NAME=KIND, where KIND is real, positive, count, ordinal, categorical, bernoulli, size-factor, label or

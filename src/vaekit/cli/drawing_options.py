@@ -48,16 +48,16 @@ class Drawing(ChosenRun):
         return list(self.data_record.classes)
 
     def path(self, name: str, label: str | None = None) -> Path:
-        """The file to write: by default a picture of images, or an array of other data; also a picture of signals.
+        """The file to write: by default a picture of images or an array of other data. Signals can be a picture too.
 
         Arguments:
-            name: Name of the file in the run folder.
+            name: Name of the file in the run folder, without suffix.
             label: The class that is drawn.
 
         Raises:
             ConfigError: The path is the file of the run's data.
-            DataError: The ending is not one of files for these data; or --invert or --cmap is given for an array or for
-                signals.
+            DataError: These data cannot be written with this suffix; or --invert or --cmap is given for an array or
+                for data that are not images.
         """
         from ..plot.saving import ARRAY_SUFFIXES, IMAGE_SUFFIXES
         from ..store.files import slug
@@ -158,7 +158,7 @@ class Drawing(ChosenRun):
         return self.test_images(model, rows if first is None else torch.cat((torch.tensor([first]), rows)))
 
     def save(self, picture: "Picture", path: Path) -> None:
-        """Write a picture, and print its path. Signals of one channel become an array (n, L)."""
+        """Write a picture, and print its path. An array of signals of one channel lacks the channel: (n, L)."""
         from .. import plot
 
         if self.data_record.kind == "signal":

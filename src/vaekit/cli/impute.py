@@ -153,12 +153,12 @@ def _complete_images(chosen: ChosenRun, hide: str, count: int, ways: int, output
 
 
 def _paths(path: Path, draws: int) -> list[Path]:
-    """The path of the filled data; or, of several draws, a numbered path for each, such as full-1.csv."""
+    """The path of the filled data; with --draws, a numbered path for each draw, such as full-1.csv."""
     return [path.with_name(f"{path.stem}-{i + 1}{path.suffix}") for i in range(draws)] or [path]
 
 
 def _print_paths(name: str, paths: list[Path]) -> None:
-    """Print the paths of up to three files, and the last one."""
+    """Print the first three paths, and the last one."""
     for path in paths[:3]:
         out(f"{name:<12}{relative(path)}")
     if len(paths) > 3:

@@ -24,9 +24,18 @@ DENSITIES: "dict[str, Density]" = {
 
 
 @click.command(short_help="Draw new images.")
-@click.option("-n", "count", type=COUNT, default=64, show_default="64, or whole rows of all classes", help="How many.")
+@click.option(
+    "-n",
+    "count",
+    type=COUNT,
+    default=64,
+    show_default="64, or whole rows of all classes",
+    help="How many images, or rows.",
+)
 @click.option("--class", "label", help="Class, by number or name; for a conditional model.  [default: each in turn]")
-@click.option("--by-class", is_flag=True, help="Draw a row for each class and a column for each style; -n columns.")
+@click.option(
+    "--by-class", is_flag=True, help="Draw a row for each class, a column for each style; -n is the number of columns."
+)
 @click.option("--where", multiple=True, metavar="COLUMN=VALUE", help="For a table: draw rows with this value.")
 @click.option("--noise", is_flag=True, help="Sample the pixels instead of showing their means.")
 @click.option(

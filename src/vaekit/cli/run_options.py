@@ -1,4 +1,4 @@
-"""The recipe or the run that a command works on, read with --trust; `ChosenRun`, a run with --device and --seed."""
+"""Read the recipe or the run that a command works on, as --trust allows; `ChosenRun`: a run, --device and --seed."""
 
 import functools
 from collections.abc import Callable, Iterable
@@ -56,7 +56,7 @@ class ChosenRun:
 
         Arguments:
             paths: Every file that the command writes.
-            data_name: The data.
+            data_name: Name or path of the data; None for the run's.
 
         Raises:
             ConfigError: One of the files is that of the data, or lies in their folder and not in that of the run.
@@ -88,14 +88,14 @@ class ChosenRun:
 
 
 def resolved(config: "Config") -> "Recipe":
-    """The recipe of a config; with --trust it may name the caller's own code."""
+    """The recipe of a config; with --trust the config may name code of the user."""
     from ..config.recipe import Recipe
 
     return Recipe.resolve(config, trust=trusted())
 
 
 def restored_run(run: "Run | str | None", root: Path) -> "RestoredRun":
-    """Restore a run, the newest by default; with --trust it may name the caller's own code."""
+    """Restore a run, the newest by default; with --trust its config may name code of the user."""
     from ..runs.restore import RestoredRun
 
     return RestoredRun.of(run, root=root, trust=trusted())

@@ -1,4 +1,4 @@
-"""`vae teach`: copy the assignment out."""
+"""`vae teach`: write the assignment into a folder."""
 
 from pathlib import Path
 

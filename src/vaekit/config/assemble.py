@@ -67,7 +67,7 @@ def assemble(
         section: The settings that belong to no single part.
         event_shape: Event shape of x.
         context_size: C; 0 for an unconditional model.
-        x: Training rows, shape (N, *event_shape), for parts that start from the data.
+        x: Training rows, shape (N, *event_shape), for parts that start from the data; None to start at random.
         c: Context of the training rows, shape (N, C), for a conditional model.
         columns: The columns of a table.
 
@@ -124,7 +124,7 @@ def _set_encoder_transform(encoder: nn.Module, transform: Transform | None) -> N
 def _decoder_of_all_latents(
     posterior: nn.Module, decoder: nn.Module, latent_shape: Shape, decoded_shape: Shape
 ) -> nn.Module:
-    """The decoder of all latents. The posterior's `wrap_decoder` makes it; else it decodes the first level."""
+    """The decoder of all latents. Without the posterior's `wrap_decoder` it reads z, or only the first level."""
     wrap_decoder: Callable[[nn.Module], nn.Module] | None = attribute_or_default("posterior", posterior, "wrap_decoder")
     if wrap_decoder is not None:
         return wrap_decoder(decoder)
@@ -187,7 +187,7 @@ def _principal_start(
 
 
 def _start_output(decoder: nn.Module, likelihood: nn.Module, mean: Tensor | None, scale: float) -> None:
-    """Start the decoder's output at the parameters of the mean of x, if decoder and likelihood can."""
+    """Scale the decoder's output, and start it at the parameters of the mean of x, if decoder and likelihood can."""
     parameters_at = attribute_or_default("likelihood", likelihood, "parameters_at")
     value = None if mean is None or parameters_at is None else parameters_at(mean)
     attribute_or_default("decoder", decoder, "start_output")(value, scale)

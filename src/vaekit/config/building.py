@@ -80,7 +80,7 @@ def build(
         raise ConfigError("sections override a preset; a Config is complete, change it with vaekit.config.read")
     recipe = Recipe.resolve(config, trust=trust)
     beside = {"event_shape": event_shape, "num_classes": num_classes, "x": x, "labels": labels, "columns": columns}
-    is_named = bool(sections.get("data", {}).keys() - {"binarize"})  # which changes no part of a model
+    is_named = bool(sections.get("data", {}).keys() - {"binarize"})  # binarize changes no part of a model
     if is_named or isinstance(data, Dataset):
         _refuse_beside_data(beside)
     if is_named:

@@ -28,7 +28,7 @@ DEFAULTS: Mapping[str, Mapping[str, Any]] = {
         "latent_shape": None,  # without it, z is a vector
         "decoded_shape": None,  # without it, the decoder reads all of z
         "latent_kind": Posterior.latent_kind,
-        "wrap_decoder": None,  # without it, the decoder reads the first level
+        "wrap_decoder": None,  # without it, the decoder reads z, or only its first level
         "start": lambda x, c: None,
     },
     "decoder": {"wanted_shape": Decoder.wanted_shape, "start_output": lambda value, scale: None},

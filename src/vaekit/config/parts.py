@@ -185,7 +185,7 @@ def find_part(kind: str, name: str, trust: bool = False) -> Callable[..., Any]:
     module, _, attribute = target.partition(":")
     try:
         part: Callable[..., Any] = getattr(import_module(module), attribute)
-    except Exception as error:  # whatever the caller's own code raises
+    except Exception as error:  # the imported code may raise any type
         raise ConfigError(f"{kind} {name!r:.120} cannot be imported: {type(error).__name__}: {error}") from error
     if not callable(part):
         raise ConfigError(f"{kind} {name!r:.120} is a {type(part).__name__}; it must be a class or a function")
@@ -252,8 +252,8 @@ def by_torch_convention(optimizer: Callable[..., torch.optim.Optimizer]) -> Call
 def _takes_schedule(hint: Any, is_class: bool) -> bool:
     """Whether an option of an objective may follow a schedule.
 
-    A float option of a function may, because each step calls the function with its value. An option of a class may if
-    its type hint has a callable.
+    A float option of a function may, because each step calls the function with the schedule's value. An option of a
+    class may if its type hint has a callable.
     """
     return any(get_origin(member) is Callable for member in get_args(hint)) if is_class else hint is float
 

@@ -32,6 +32,10 @@ def read(
         settings: Strings "section.key=value", as on the command line.
         sections: Overriding tables, as in `{"train": {"epochs": 3}}`. A part's name may replace its table, and a key of
             [model] may stand alone: `{"prior": "vamp", "latent_size": 2}`.
+
+    Raises:
+        ConfigError: Both a preset and a file are given, the preset is unknown, the file is damaged, or a key or a value
+            is wrong.
     """
     if preset is not None and file is not None:
         raise ConfigError(f"a preset ({preset}) and a config file ({file}) exclude each other; leave one out")

@@ -30,7 +30,7 @@ class Recipe:
 
     Attributes:
         config: The config with every option of every part written out, so that it means the same for ever.
-        parts: One of each kind; also the caller's own model, under "model", if the config names one.
+        parts: One of each kind; also the user's model, under "model", if the config names one.
         data_arguments: Arguments of `vaekit.data.load`, with the function itself where the config names one.
     """
 
@@ -161,7 +161,7 @@ class Recipe:
         event_shape: tuple[int, ...] | None = None,
         batches: Batches | None = None,
     ) -> Loss:
-        """Make the loss: from a function of a draw, or from a class, such as the caller's own by import path.
+        """Make the loss: from a function of a draw, or from a class, which may be one by import path.
 
         Arguments:
             model: The model to train.
@@ -212,7 +212,8 @@ class Recipe:
 
         Arguments:
             trained: The parameters to train, or a model, for all of its parameters.
-            model: The model; its parts may want another learning rate, or no weight decay. By default `trained`.
+            model: The model, whose parts may want another learning rate or no weight decay; by default `trained`, and
+                always if that is a model.
         """
         learning_rate = self.config.train.learning_rate
         if isinstance(trained, nn.Module):

@@ -134,7 +134,7 @@ class Train(Fit):
 
 
 class Config(Section):
-    """A whole run."""
+    """The config of a whole run."""
 
     data: Data = Data()
     model: Model = Model()
@@ -167,7 +167,11 @@ class Config(Section):
 
 
 def parse(tree: Mapping[str, Any], source: str = "config") -> Config:
-    """Check a tree of tables.
+    """The config in a tree of tables.
+
+    Arguments:
+        tree: Tables by section, as in a TOML file.
+        source: Where the tables come from, for messages.
 
     Raises:
         ConfigError: A key is unknown (the nearest one is named), or a value is out of range.

@@ -35,6 +35,6 @@ def nearest_key(word: str, options: Iterable[str] = ()) -> str | None:
 
 
 def _by_last_word(options: Iterable[str]) -> dict[str, str]:
-    """Whole keys by their last word; of several with the same last word, the first."""
+    """Whole keys by their last word; if several keys share a last word, the first key counts."""
     sections = [f"{section}.{key}" for section, record in SECTIONS.items() for key in record.model_fields]
     return {key.rpartition(".")[2]: key for key in reversed([*sections, *options]) if not key.endswith(".name")}

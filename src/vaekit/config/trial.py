@@ -26,7 +26,7 @@ from .parts import resolve, with_options
 
 TRIAL_ROWS = 3
 TRIAL_SAMPLES = 2
-TRAINING_ROWS = 64  # that a part starts from
+TRAINING_ROWS = 64  # rows that a part starts from
 
 
 class Trial:
@@ -35,8 +35,8 @@ class Trial:
     Arguments:
         event_shape: Event shape of x.
         shape: Event shape of z.
-        context_size: C.
-        x: Rows, or None.
+        context_size: C; 0 for none.
+        x: Rows, shape (N, *event_shape), N ≥ 3; None for zeros and ones at random.
         beside: Names of the parts that a class is tried with.
     """
 
@@ -52,12 +52,12 @@ class Trial:
 
     @cached_property
     def x(self) -> Tensor:
-        """Rows of data."""
+        """The rows of data for the trials, shape (3, *event_shape)."""
         return torch.ones(TRIAL_ROWS, *self.event_shape).bernoulli(0.5) if self.rows is None else self.rows[:TRIAL_ROWS]
 
     @property
     def c(self) -> Tensor | None:
-        """Context."""
+        """Their context, shape (3, C); None for an unconditional part."""
         return self._context(TRIAL_ROWS)
 
     def _context(self, n: int) -> Tensor | None:

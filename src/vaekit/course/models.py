@@ -127,7 +127,7 @@ class _Assignment(LatentVariableModel):
         may have been in a `DataParallel` or compiled.
 
         Arguments:
-            path: A file with weights of the course's classes or of these. Nothing in it is executed.
+            path: A file with weights of a student's class, or of this one. Nothing in it is executed.
 
         Raises:
             DataError: The file is missing or damaged, or holds anything but the weights of such a model.

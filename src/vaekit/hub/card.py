@@ -30,14 +30,14 @@ def card(
     *,
     pictures: Sequence[str] = (),
 ) -> str:
-    """The text of the card.
+    """The text of the model card, in Markdown.
 
     Arguments:
         run: The run.
         config: The config of the run, with every default written out.
         content: The content of config.json.
-        evaluation: Result of `vae evaluate`, if these weights were evaluated.
-        test: Results on the test split at the end of training, if it ended.
+        evaluation: Result of `vae evaluate`; None if these weights were not evaluated.
+        test: Results on the test split at the end of training; None if the training did not end.
         parity: Deviation of each ported file from PyTorch.
         pictures: Names of pictures in the folder.
     """

@@ -113,10 +113,10 @@ def _built(table: Any, state: dict[str, torch.Tensor], where: Path, misfit: str,
 
 
 def _config_of(table: Any, where: Path) -> dict[str, Any]:
-    """The config in a config.json that `vae export` wrote.
+    """The config in a table that `vae export` or `model.save` wrote.
 
     Raises:
-        RunError: The file is damaged, is not from `vae export`, or has another format.
+        RunError: The table is damaged, comes from elsewhere, or has another format.
     """
     if not isinstance(table, dict) or table.get("library_name") != "vaekit":
         raise RunError(f"{where} was not written by `vae export`")

@@ -20,7 +20,7 @@ from ..errors import ConfigError
 from ..model import LatentVariableModel
 from ..model.exportable import Decoding, PosteriorMoments
 
-PARITY_ROWS = 64  # on which a port is compared
+PARITY_ROWS = 64  # rows on which a port is compared
 PARITY_LIMIT = 1e-5
 
 Parity = dict[str, float]  # greatest deviation from PyTorch by output; relative for values above 1
@@ -54,7 +54,7 @@ def to_onnx(model: LatentVariableModel, x: Tensor, c: Tensor | None, folder: Pat
         The deviation of each output, by file.
 
     Raises:
-        ConfigError: The extra is not installed, a part cannot be exported, or the port deviates.
+        ConfigError: The extra `onnx` is not installed, a part cannot be exported, or the port deviates.
     """
     try:
         import onnxruntime

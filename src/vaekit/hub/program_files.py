@@ -54,7 +54,7 @@ def config_json(run: Run, config: Config, exported: ModelWithData) -> dict[str, 
 
 
 def value_range(model: LatentVariableModel) -> list[float | None] | None:
-    """Least and greatest value of x, None where there is no limit."""
+    """Least and greatest value of x, None for one without limit; None alone if every number is allowed."""
     if model.value_range is None:
         return None
     return [value if abs(value) < float("inf") else None for value in model.value_range]

@@ -129,7 +129,7 @@ def _examples(new: Path, exported: ModelWithData) -> None:
 
 
 def _pictures(new: Path, exported: ModelWithData) -> list[str]:
-    """Samples and reconstructions, for images."""
+    """Write pictures of samples and reconstructions, if the data are images; return the names of the files."""
     if not exported.shows_images or not len(exported):
         return []
     model = exported.model

@@ -1,6 +1,6 @@
 """The assignment in class: files to hand out, and a check that names each mistake and its reason.
 
-Nothing else in this package needs this folder.
+In this package only `vae teach` and `vae check` need this folder.
 
 | file | what |
 |---|---|

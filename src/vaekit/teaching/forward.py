@@ -1,6 +1,6 @@
 """Checks of `forward`: its outputs, the input of its decoder, and the gradients to both heads.
 
-A right `reparametrize` replaces the student's meanwhile, so that a mistake costs its points once.
+A correct `reparametrize` replaces the student's during these checks, so that a mistake in it costs points once.
 """
 
 from collections.abc import Iterator
@@ -61,7 +61,7 @@ class Pass:
 
     Arguments:
         student: The student's module.
-        model: A model of it.
+        model: A model of the student's class.
         inputs: Images (N, 1, H, W), and classes (N, C) if conditional.
     """
 
@@ -140,7 +140,7 @@ class Pass:
         require_gradients([(name, self._reaching(name, value)) for name, value in heads.items()])
 
     def _reaching(self, name: str, value: Tensor) -> Tensor | None:
-        """The gradient of x_hat at the weights of a head, without the encoder's; the head gave `value`."""
+        """The gradient of Σ x_hat² at the first weight of the head that gave `value`; None if it does not get there."""
         weights = [weight for weight in self.model.parameters() if weight.requires_grad]
         h = None if self.encoded is None else output(self.model, "encoder", self.encoded)
         below = [None] * len(weights) if h is None else _gradients(h.sum(), weights)
@@ -159,7 +159,7 @@ def _gradients(value: Tensor, weights: list[nn.Parameter]) -> list[Tensor | None
 
 
 def _first(calls: list[tuple[Any, ...]]) -> Tensor | None:
-    """The argument of a network that was called once, with one tensor."""
+    """The argument of a network that was called once, with one tensor; else None."""
     if len(calls) != 1 or len(calls[0]) != 1 or not isinstance(calls[0][0], Tensor):
         return None
     return calls[0][0]
@@ -206,7 +206,7 @@ def cvae_decodes_the_class(student: ModuleType) -> None:
 
 
 def _joined(network: str, label: str, received: Tensor | None, value: Tensor | None, c: Tensor) -> None:
-    """Complain if a network received anything but a value with the class behind it."""
+    """Complain if a network received anything but a value followed by the class."""
     if received is None or value is None:
         return
     received = received.detach().flatten(1).float()

@@ -34,9 +34,9 @@ class Verdict:
 def check(path: str | Path, *, seconds: int = 20, megabytes: int = 4096) -> Report:
     """Grade a student's file: points for each section of the assignment, and a diagnosis of each mistake.
 
-    `vae check` prints it; `vaekit.check` tries a part of a model before training. The file runs in a process of its
-    own. Its prints are dropped. A part that crashes, hangs or exits gets no point, and the others are checked all the
-    same.
+    `vae check` prints the report; `vaekit.check` tries a part of a model before training. The file runs in a process
+    of its own. Its prints are dropped. A part that crashes, hangs or exits gets no point, and the others are checked
+    all the same.
 
     Arguments:
         path: The student's file, of any name.
@@ -49,6 +49,7 @@ def check(path: str | Path, *, seconds: int = 20, megabytes: int = 4096) -> Repo
 
     Raises:
         DataError: The file does not exist or cannot be read.
+        ConfigError: A limit is below 1.
     """
     check_range("seconds", seconds, 1)
     check_range("megabytes", megabytes, 1)
@@ -116,7 +117,7 @@ def _death(status: int) -> str:
 def _pupil(
     file: Path, rest: list[int], megabytes: int
 ) -> "Iterator[tuple[subprocess.Popen[bytes], queue.Queue[dict[str, Any] | None]]]":
-    """A process that checks some parts of a file, and its events; None after the last one."""
+    """Yield a process that checks some parts of a file, and a queue of its events; None follows the last event."""
     root = str(Path(__file__).parents[2])  # the process imports this very package, installed or not
     paths = os.pathsep.join(filter(None, [root, os.environ.get("PYTHONPATH", "")]))
     environment = os.environ | {"PYTHONPATH": paths, "CUDA_VISIBLE_DEVICES": "", "MPLBACKEND": "agg"}

@@ -68,7 +68,7 @@ def images(n: int, side: int = 28) -> Tensor:
 
 
 def vae_encoder(student: ModuleType) -> str:
-    """Images to hidden features, of any number of pixels, and both heads on top."""
+    """The encoder maps images of any number of pixels to hidden features, and both heads take these."""
     model = build(student, "VAE", latent_size=LATENTS)
     h = output(model, "encoder", images(4))
     _heads(model, h, LATENTS)
@@ -79,7 +79,7 @@ def vae_encoder(student: ModuleType) -> str:
 
 
 def cvae_encoder(student: ModuleType) -> str:
-    """The image's pixels, flat, with the one-hot class behind them, to hidden features, and both heads on top."""
+    """The encoder maps flat pixels, followed by the one-hot class, to hidden features, and both heads take these."""
     model = build(student, "CVAE", num_classes=CLASSES, latent_size=LATENTS)
     _room(model, "encoder", 784, CLASSES)
     h = output(model, "encoder", images(1).flatten(1).new_zeros(4, 784 + CLASSES))
@@ -91,7 +91,7 @@ def cvae_encoder(student: ModuleType) -> str:
 
 
 def vae_decoder(student: ModuleType) -> str:
-    """Latents to images of probabilities."""
+    """The decoder maps latents to images of probabilities."""
     model = build(student, "VAE", latent_size=LATENTS)
     _probabilities(model, LATENTS)
     _probabilities(build(student, "VAE", latent_size=7), 7)
@@ -99,7 +99,7 @@ def vae_decoder(student: ModuleType) -> str:
 
 
 def cvae_decoder(student: ModuleType) -> str:
-    """Latents with the one-hot class behind them to images of probabilities."""
+    """The decoder maps latents, followed by the one-hot class, to images of probabilities."""
     model = build(student, "CVAE", num_classes=CLASSES, latent_size=LATENTS)
     _room(model, "decoder", LATENTS, CLASSES)
     _probabilities(model, LATENTS + CLASSES)
