@@ -9,7 +9,7 @@ Every number is a `Value` with its standard error, its unit and its kind. Everyt
 | `model_evaluation`, `run_evaluation` | all measures of a model on data; those of a run, written into its folder |
 | `measure_contract` | what a measure gets and gives, and the options of an evaluation |
 | `values`, `evaluation_file` | a number with its error; all numbers about a model, and the files that hold them |
-| `likelihood/` | bounds on log p(x), and whether it is a likelihood |
+| `likelihood/` | bounds on log p(x), and whether log p(x) is a likelihood |
 | `latent_space/` | the information in latents, and priors fitted to them |
 | `samples/` | the quality of drawn images, and of drawn rows of a table |
 | `missing/` | rows with given or missing values: drawn, filled, completed |

@@ -34,7 +34,9 @@ CacheOf = Callable[[Mapping[str, Any]], BatchCache]  # from the settings that ba
 
 
 class RunCaches:
-    """The caches in a run folder, one for each way to evaluate: a file's name has a hash of all that it depends on.
+    """The caches in a run folder, one for each way to evaluate.
+
+    The name of a file has a hash of everything that its numbers depend on.
 
     Arguments:
         run: The run.

@@ -27,7 +27,7 @@ from ..training.cpu import keep_freed_blocks
 from .batch_cache import BatchCache
 from .values import StageListener
 
-BATCH_ROWS = 100  # in a batch; with DECODED_SAMPLES of each, matrices are tall enough for the processor's full speed
+BATCH_ROWS = 100  # with DECODED_SAMPLES latents of each row, matrices are tall enough for the processor's full speed
 DECODED_SAMPLES = 20
 GIB = 1 << 30
 LEAST_MEMORY = 1 << 20  # bytes

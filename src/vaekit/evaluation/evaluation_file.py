@@ -37,7 +37,7 @@ class EvaluatedRows:
     Arguments:
         split: "test", "validation" or "train".
         rows: How many evenly spread rows were evaluated; None if all were.
-        data: The name or path of another data set than the run's.
+        data: The name or path of a data set other than the run's; "" for the run's own data.
         checksum: Of that data set; with it, two data sets never share a file.
 
     Raises:
@@ -113,7 +113,7 @@ def check_evaluated(run: Run, selection: EvaluatedRows) -> str:
     """Check that a run has an evaluation of these rows by its present weights, and return the name of its file.
 
     Raises:
-        RunError: The run has none; the message names the evaluations that it has. Or it is outdated.
+        RunError: The run has no such evaluation, and the message names those that it has; or this one is outdated.
     """
     file = selection.file_in(run)
     command = f"evaluate {run.name}" if selection == ALL_TEST_ROWS else "evaluate"
@@ -133,8 +133,8 @@ def check_evaluated(run: Run, selection: EvaluatedRows) -> str:
 def is_outdated(run: Run, file: str = ALL_TEST_ROWS.file) -> bool:
     """Whether a stored evaluation is of other weights than the best ones that the run has now.
 
-    Evaluations of earlier versions do not name their weights. One is outdated if the run was resumed after its file
-    was written.
+    An evaluation of an earlier version does not name its weights; it is outdated if the run was resumed after its file
+    was written. A file that does not exist is not outdated.
 
     Raises:
         RunError: The stored evaluation is damaged.
@@ -164,7 +164,7 @@ class Evaluation:
         warnings: Warnings, one sentence each.
         details: Tables: KL by dimension, classes, the classifier.
         pictures: Pictures by name, not kept in JSON.
-        per_row: Numbers of each row, shape (N,), not kept in JSON either.
+        per_row: Numbers of each row by name, each of shape (N,); not kept in JSON either.
     """
 
     values: list[Value]
@@ -217,7 +217,7 @@ class Evaluation:
 
     @classmethod
     def of_present_weights(cls, run: Run) -> "Evaluation | None":
-        """The stored evaluation of all test rows, or None if there is none or it is outdated: see `is_outdated`.
+        """The stored evaluation of all test rows, or None if it is absent or outdated: see `is_outdated`.
 
         Raises:
             RunError: The stored evaluation is damaged.
@@ -226,7 +226,7 @@ class Evaluation:
 
     @classmethod
     def from_json(cls, table: Any) -> "Evaluation":
-        """The evaluation that `to_json` was called on, without pictures and the numbers of rows.
+        """The evaluation that `to_json` was called on, without its pictures and its numbers of each row.
 
         Raises:
             RunError: The table is not an evaluation, or has another format.

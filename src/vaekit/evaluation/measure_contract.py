@@ -91,7 +91,7 @@ class Options:
 
         Arguments:
             options: The options.
-            settings: Values of some of them, by name.
+            settings: Values of some options, by name.
             beside: Names of other arguments that the caller takes, for the message on an unknown name.
 
         Raises:
@@ -192,7 +192,7 @@ class MeasureInput:
         """Arguments of all estimators: memory, seed, cache and listener.
 
         Arguments:
-            changed: Entries in which an estimator differs from the protocol; its batches are cached under both.
+            changed: Entries that replace those of the protocol; batches are cached under the protocol thus changed.
         """
         cache = None if self.cache_of is None else self.cache_of({**self.protocol, **changed})
         return {"memory": self.options.memory, "seed": self.options.seed, "cache": cache, "listener": self.listener}
@@ -249,7 +249,7 @@ class Measure:
     """A part of an evaluation.
 
     Arguments:
-        find: Computes the findings; they are empty where it does not apply to the model or the rows.
+        find: Computes the findings; they are empty where the measure does not apply to the model or the rows.
         title: Title of its block in the output of `vae evaluate`.
         caption: A sentence on the block for people who are not specialists.
         lines: Lines of the block; without lines there is no block.
@@ -264,7 +264,7 @@ class Measure:
 
 
 def row_counts(rows: int, of: int) -> dict[str, Any]:
-    """The number of evaluated rows, and the number that there are, for a protocol."""
+    """The number of evaluated rows, for a protocol; and how they were chosen, if they are not all `of` rows."""
     return {ROWS_KEY: rows} if rows == of else {ROWS_KEY: rows, CHOICE_KEY: "evenly spread"}
 
 

@@ -48,7 +48,7 @@ def evaluate_model(
         model: Any latent-variable model with densities, on the device to use.
         dataset: The data set of the rows; measures that learn from training rows take its training split.
         options: How to evaluate.
-        loss: The loss that it was trained with; its classifier is judged, if it has one.
+        loss: The loss that the model was trained with; if it has a classifier, its error is measured.
         cache_of: Function from the settings that finished batches depend on to their cache.
         listener: Called with the stage, the batches done and the total.
         settings: Fields of `Options`, in place of those in `options`: `samples=5000`.

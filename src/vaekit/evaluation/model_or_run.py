@@ -43,13 +43,13 @@ def evaluate(
     Arguments:
         model_or_run: A run, its name or folder, the newest run by default; or a model.
         data: The data set, or its name or path; a run's own by default. For a path other than the run's, all rows are
-            evaluated, unless the path is split. A model also takes rows, which are all evaluated: a `Split`, a tensor
+            evaluated, unless the data are split. A model also takes rows, which are all evaluated: a `Split`, a tensor
             or array (N, *event), (x, labels), or a frame of pandas if it is a model of a table.
         options: How to evaluate.
         device: Device, such as "cuda", to which a model is moved; by default the fastest one for a run, and the
             model's own for a model.
         root: Folder of all runs.
-        trust: Import parts by path.
+        trust: Allow parts by import path; their code is then executed.
         progress: Whether to show the progress on stderr; by default in a terminal and in a notebook, unless there is a
             `listener`.
         listener: Called with the stage, the batches done and the total.

@@ -68,7 +68,7 @@ class ModelWithData:
         classes: Names of the classes.
         kind: Kind of the data, as in `Dataset`.
         source: Name of the data.
-        c: Context of a conditional model, shape (N, C), where the data have one; None where it is the classes.
+        c: Context of a conditional model, shape (N, C), where the data have one; None where the context is the class.
         observed: Whether each value is known, in the shape of x; None where all are. Unknown values are 0 in x.
         stored_dtype: Type of the rows in the data, before they became x.
     """
@@ -88,7 +88,7 @@ class ModelWithData:
 
     @classmethod
     def of_run(cls, restored: RestoredRun, model: LatentVariableModel, most: int) -> "ModelWithData":
-        """A run's model with at most `most` of its test images, evenly spread.
+        """A run's model with at most `most` of the run's test rows, evenly spread.
 
         Raises:
             DataError: The run's data are missing.
@@ -104,7 +104,7 @@ class ModelWithData:
 
     @classmethod
     def of_model(cls, model: LatentVariableModel, data: Any, most: int) -> "ModelWithData":
-        """A model with at most `most` test rows of a data set, or as many of other data; see `data_for_model`.
+        """A model with at most `most` test rows of the data, evenly spread; see `data_for_model`.
 
         Raises:
             ConfigError: The data are of another type.

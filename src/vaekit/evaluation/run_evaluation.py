@@ -31,19 +31,19 @@ def evaluate_run(
 
     An evaluation of some rows, of another split or of other data has files of its own, such as
     `evaluation-validation-100-rows.json` or `evaluation-on-photos-1a2b3c4d.json`, where 1a2b3c4d are digits of the
-    data's checksum; `details["file"]` is the name. Finished batches of an interrupted evaluation
+    data's checksum; `details["file"]` names the JSON file. Finished batches of an interrupted evaluation
     of the same weights, rows, samples and seed are reused.
 
     Arguments:
-        run: The run; a `RestoredRun` if it names the caller's own code.
+        run: The run; a `RestoredRun` if its config names parts by import path.
         model: The model of the run, as `vaekit.load(run)` gives it.
         options: How to evaluate; rows become binary as in the run.
-        data_name: Name of a data set other than the run's.
+        data_name: Name or path of other data; None for the run's own.
         listener: Called with the stage, the batches done and the total.
         settings: Fields of `Options`, in place of those in `options`: `samples=5000`.
 
     Raises:
-        ConfigError, DataError: An option is wrong, it is the model of another run, or the rows do not fit the model;
+        ConfigError, DataError: An option is wrong, the model is that of another run, or the rows do not fit the model;
             see `evaluate_model`.
         RunError: The folder cannot be written.
     """

@@ -27,7 +27,8 @@ class Value:
         value: The number.
         standard_error: How far another test set of the same size would move it; None where that is not known.
         unit: "nats", "bits/dim", "%", "" for a pure number …
-        kind: A bound holds in expectation. The Bernoulli "log-likelihood" of a grey image is not a likelihood.
+        kind: A bound, which holds in expectation; an estimate; or "not a likelihood", such as the Bernoulli
+            "log-likelihood" of a grey image.
         noise: The Monte Carlo standard error: how far another seed would move it, given the same rows; None where
             nothing is sampled or the error is unknown. It is part of `standard_error`.
         depends_on: Settings that change the expectation of the number: the K of the importance samples, the way of

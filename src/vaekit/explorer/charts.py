@@ -30,7 +30,7 @@ class ChartLine:
 
 
 def ticks(low: float, high: float, most: int = 5) -> list[float]:
-    """At most `most` round numbers from low to high.
+    """Round numbers from low to high, with at most `most` equal steps between them.
 
     >>> ticks(0, 97)
     [0.0, 20.0, 40.0, 60.0, 80.0]

@@ -91,7 +91,7 @@ def decoding(model: LatentVariableModel, weights: Weights) -> Program:
 
 
 def encoding(model: LatentVariableModel, weights: Weights, event_shape: Sequence[int]) -> Program:
-    """The program of `Encoding`, for one image at a time; without the score if it cannot be exported.
+    """The program of `Encoding`, for one image at a time; without rate and distortion if these cannot be exported.
 
     Raises:
         ConfigError: The page cannot run the model.

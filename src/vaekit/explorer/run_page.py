@@ -245,7 +245,7 @@ def _picture(name: str, run: Run) -> str:
 
 
 def _latents(run: Run) -> str:
-    """A chart of the KL of each latent, or, without these, of the variance of its posterior mean."""
+    """A chart of the KL of each latent or, if it is unknown, of the variance of its posterior mean."""
     evaluation = Evaluation.of_present_weights(run)
     kinds = (
         ("kl by dimension", "KL by latent", "nats"),

@@ -1,7 +1,7 @@
 """The page's server. It listens on this machine only, under a random path, and answers its own page only.
 
 A browser lets the page of another site send requests here. The server refuses them: their Host, Origin or path is not
-its own. No request names a file. Not for: the content of the page (`page_content`).
+the server's. No request names a file. Not for: the content of the page (`page_content`).
 """
 
 import hmac
@@ -74,7 +74,7 @@ class Answers:
         return Decoding(model)(z, model.context(self._context(request), len(z)))
 
     def encode(self, request: Request) -> Tensor:
-        """One image → its latent, and rate and distortion there: Z + 2 numbers; NaN where there is no density."""
+        """Images (N, *event) → latents, rates and distortions, (N, Z + 2); NaN for the last two without a density."""
         model = self.subject.model
         x = model.checked(self._rows(request, "x", self.event_shape))
         c = model.context(self._context(request), len(x))
@@ -174,7 +174,7 @@ class _Handler(BaseHTTPRequestHandler):
     disable_nagle_algorithm = True
 
     def do_GET(self) -> None:
-        """The page."""
+        """Send the page."""
         if not self._welcome():
             return
         if self._name():
@@ -183,7 +183,7 @@ class _Handler(BaseHTTPRequestHandler):
         self._send(HTTPStatus.OK, self.server.page, "text/html; charset=utf-8")
 
     def do_POST(self) -> None:
-        """An answer to the page."""
+        """Answer a request of the page."""
         if not self._welcome(post=True):
             return
         name = self._name()

@@ -82,7 +82,7 @@ def explore(
 
     Arguments:
         model: A model, with its data; or a run, its folder or name.
-        data: The rows of a model on the map: a data set (its test images are used), a split, images, or (x, labels).
+        data: The rows of a model on the map: a data set (its test rows are used), a split, images, or (x, labels).
         images: How many images to embed; 0 leaves out every image and its latents.
         half: Store weights as float16, which makes the page half as large.
         root: Folder of all runs.

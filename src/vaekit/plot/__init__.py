@@ -18,7 +18,7 @@ Figures are matplotlib's, drawn with its own defaults. The user's settings chang
 | `figures` | curves of a training, latents in the plane, the KL of each latent |
 | `picture`, `film` | tiles with titles and names; pictures that move |
 | `line_plots` | signals as curves |
-| `text`, `canvas` | words on a picture; matplotlib, imported here only |
+| `text`, `canvas` | words on a picture; matplotlib by its own defaults |
 | `saving` | files of pictures |
 
 Not for: scores of a model, or the place of a picture in a run folder.

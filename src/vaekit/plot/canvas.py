@@ -1,4 +1,4 @@
-"""matplotlib by its own defaults, on a canvas that needs no display: the only file that imports it.
+"""matplotlib by its own defaults, on a canvas that needs no display: the file that imports it first.
 
 A figure is made and drawn under the defaults that matplotlib comes with. So a user's matplotlibrc, `MPLBACKEND`, style
 or `text.usetex` changes nothing here, and nothing here changes theirs.

@@ -40,7 +40,7 @@ def samples(
 
     Arguments:
         model: The model.
-        n: Number of images; by default 64, or for a conditional model as many whole rows of all classes as 64 hold.
+        n: Number of images; by default 64, or for a conditional model the greatest multiple of its classes up to 64.
         c: One class for all, or a context for each; by default all classes in turn.
         names: Names of the classes; their numbers by default.
         noise: Sample the values instead of showing their means.
@@ -72,7 +72,7 @@ def interpolation(
 ) -> Picture:
     """Walk in even steps between latents, by default along straight lines, z = (1 − t)·z₀ + t·z₁, and decode.
 
-    In a curved space, such as a sphere, the line is the shortest way in it, such as a great circle.
+    In a curved space the line is the shortest way within the space: on a sphere, a great circle.
 
     Arguments:
         model: The model.

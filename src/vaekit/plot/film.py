@@ -32,7 +32,7 @@ FILM_WIDTH = 560  # pixels: a film this wide is seen well and downloads fast
 
 @dataclass(frozen=True, eq=False)
 class Film:
-    """Frames one after another, for ever. It plays in a notebook.
+    """Frames shown one after another, again and again. A film plays in a notebook.
 
     Arguments:
         frames: Pictures, at least one, all of one size.
@@ -83,7 +83,7 @@ def _coarse(frame: Pixels) -> Pixels:
 
 
 def _with_palette(image: "Image") -> "Image":
-    """256 colours; for a grey image they are all the greys."""
+    """The image in 256 colours; a grey image as it is."""
     return image if image.mode == "L" else image.quantize(256)
 
 
@@ -124,6 +124,8 @@ def walk(
 
 def epochs(run: "Run") -> Film:
     """The pictures that a run drew of the same latents after each epoch, at most 60 of them.
+
+    Pictures that differ in size from the last one are left out.
 
     Arguments:
         run: A run on images.

@@ -31,7 +31,7 @@ def signals(x: Tensor, over: Tensor | None = None, *, names: Sequence[str] = (),
         title: Title of the figure.
 
     Raises:
-        DataError: There is no signal, there are more than 64, or a shape is another one.
+        DataError: There is no signal, there are more than 64, or x or `over` has another shape.
     """
     x, over = as_tensor(x, "x"), None if over is None else as_tensor(over, "over")
     if x.ndim != 3 or not x.numel() or len(x) > MOST_SIGNALS:

@@ -24,7 +24,7 @@ from .text import Words, fitting, font, shortened, text_width, wrapped
 Pixels = NDArray[np.uint8]
 
 SHORT_SIDE, LONG_SIDE = 900, 1600  # pixels: the picture fills most of a screen and fits on it
-SEPARATOR = 128  # grey shows round black digits, white paper and photographs alike
+SEPARATOR = 128  # grey stands out around black digits, white paper and photographs alike
 PAGE, INK = 255, 40  # white margins, nearly black words
 PAGE_GAP = 10  # pixels between words and images
 NARROWEST_TITLED = 360  # pixels: room for a title
@@ -281,7 +281,7 @@ def grid(
 
 
 def numpy_values(images: Tensor) -> NDArray[Any]:
-    """The values of a tensor in NumPy, which has no bfloat16: these become float32."""
+    """The values of a tensor in NumPy, which has no bfloat16: such values become float32."""
     images = images.detach().cpu()
     return (images.float() if images.dtype == torch.bfloat16 else images).numpy()
 

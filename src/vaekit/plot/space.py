@@ -189,8 +189,8 @@ def manifold(
         image: Index of an image; the other latents keep its posterior mean.
         drawn_c: Class or context to draw, for a conditional model; that of the one image by default.
         per_latent: The result of `carried`, if it is known already.
-        side: Images in a row and in a column; by default 30 for a model with two latents, else 15, or fewer if they are
-            large.
+        side: Images in a row and in a column; by default 30 for a model with two latents, else 15, or fewer if the
+            images are large.
 
     Raises:
         ConfigError: `latents` are not two different ones of the model, or `side` is below 2.

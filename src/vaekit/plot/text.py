@@ -57,7 +57,7 @@ def text_width(text: str, size: int) -> float:
 
 
 def fitting(texts: tuple[str, ...], size: int, width: float) -> int:
-    """The greatest size, at most `size`, in which no text is wider than `width`; the smallest legible one, if none."""
+    """The greatest size, at most `size`, in which no text is wider than `width`, but at least `SMALLEST`."""
     widest = max((text_width(text, size) for text in texts), default=0)
     return size if widest <= width else max(SMALLEST, int(size * width / widest))
 

@@ -1,6 +1,7 @@
 """Estimators in scikit-learn's words: `VAE`, `VAEImputer`, `VAEOutlierDetector`.
 
-They take arrays, and frames of mixed columns; a missing value is NaN. `import vaekit` does not import this package.
+They take arrays and frames, also frames of mixed columns; a missing value is NaN. `import vaekit` does not import this
+package.
 
 | file | what |
 |---|---|

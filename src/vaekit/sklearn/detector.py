@@ -14,7 +14,7 @@ from .estimator import TableEstimator
 class VAEOutlierDetector(OutlierMixin, TableEstimator):  # type: ignore[misc]
     """Finds rows of low log p(x), in scikit-learn's signs: lower scores are more abnormal, and −1 is an outlier.
 
-    Missing values are left out of the density; a constant column tells nothing and is passed over.
+    Missing values are left out of the density; a constant column tells nothing and is ignored.
 
     Arguments:
         n_components, preset, hidden_layer_sizes, max_iter, learning_rate, validation_fraction, columns, settings,

@@ -38,7 +38,7 @@ class VAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, TableEstimator):  #
 
     Attributes:
         model_: The trained `vaekit.LatentVariableModel`, in double precision.
-        columns_: Columns that it was trained on; constant columns are left out.
+        columns_: Columns that the model was trained on; constant columns are left out.
         n_iter_: Number of epochs.
         history_: Means of every epoch.
         n_features_in_: Number of columns of X.

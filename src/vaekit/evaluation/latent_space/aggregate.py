@@ -25,7 +25,13 @@ STATISTICS = 1000  # rows over which the KL is taken
 
 @torch.no_grad()
 def encodings(subject: ModelWithData) -> dict[str, Tensor]:
-    """Posterior means, one sample each, and rate and distortion where there are densities."""
+    """What each row is encoded as.
+
+    Returns:
+        By name, on the CPU: "z", posterior means, and "sample", one sample each, shape (N, Z); "sd", their standard
+        deviations, if the posterior has them; "rate" and "distortion", shape (N,), nats, if the model has densities and
+        no value is missing.
+    """
     model, parts = subject.model, []
     for start in range(0, len(subject), ENCODED_AT_ONCE):
         rows = slice(start, start + ENCODED_AT_ONCE)
@@ -52,7 +58,7 @@ def statistics(subject: ModelWithData, rows: dict[str, Tensor] | None = None) ->
 
     Arguments:
         subject: A model and its data.
-        rows: The result of `encodings`, if it is there already.
+        rows: The result of `encodings`; by default it is computed.
 
     Returns:
         `size`, the number of latents; `mean` and `sd` by latent; `kl` by latent, nats, or None where the prior does not

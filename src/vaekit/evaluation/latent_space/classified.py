@@ -38,7 +38,8 @@ def classification_error(
 
     Arguments:
         model: The model.
-        loss: The loss that it was trained with; one with a classifier is a module and `HasClassifier`.
+        loss: The loss that the model was trained with, or None; a loss with a classifier is a module and
+            `HasClassifier`.
         images: Shape (N, *event).
         labels: Classes of the images, shape (N,); −1 where unknown.
         listener: Called with the stage, the batches done and the total.

@@ -38,7 +38,8 @@ def disentanglement(z: Tensor, factors: Tensor, *, seed: int = 0) -> list[Value]
         informativeness, from 0 to 1, where scikit-learn is installed.
 
     Raises:
-        DataError: A factor has a single value, so that no latent can predict it; or the shapes do not match.
+        DataError: A factor has a single value, so that no latent can predict it; z is not finite; or the
+            shapes do not match.
     """
     z, factors = as_tensor(z, "z"), as_tensor(factors, "factors")
     if z.ndim != 2 or factors.ndim != 2 or len(z) != len(factors) or not factors.shape[1]:

@@ -52,8 +52,8 @@ def fit_prior(
         model: A trained model; a conditional one gets a density for each class.
         data: A split, or a data set with a training split.
         density: "mixture", at most 100 normals with full covariances, by expectation maximization; "normal", a
-            single one; "flow", a masked autoregressive flow, by gradient; or "vae", a second VAE, over the latents. For
-            codes it is "codes", a network that draws one code after another; "mixture" then means "codes".
+            single normal; "flow", a masked autoregressive flow, by gradient; or "vae", a second VAE, over the latents.
+            For codes it is "codes", a network that draws one code after another; "mixture" then means "codes".
         binarize: How grey values become binary, as in the config of the training.
         seed: Seed of the latents and of the fit.
 
@@ -86,10 +86,10 @@ def fit_prior(
 
 
 def fitted_prior(run: Run | RestoredRun, model: LatentVariableModel, density: Density = "mixture") -> WithPrior:
-    """A run's model with a prior fitted to its aggregate posterior. It is fitted once and stored with the run.
+    """A run's model with a prior fitted to its aggregate posterior. The prior is fitted once and stored with the run.
 
     Arguments:
-        run: The run; a `RestoredRun` if it names the caller's own code.
+        run: The run; a `RestoredRun` if its config names parts by import path.
         model: The model of the run, as `vaekit.load(run)` gives it.
         density: The kind of prior, as for `fit_prior`.
 

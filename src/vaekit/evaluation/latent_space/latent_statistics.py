@@ -30,7 +30,8 @@ class LatentStatistics:
     """Statistics of the latents of N encoded rows.
 
     Arguments:
-        means: Posterior means, shape (N, Z); a flow or a hierarchy gives a substitute.
+        means: Posterior means, shape (N, Z); a flow or a hierarchy, whose mean has no closed form, gives a
+            stand-in.
         kl: Mean KL of each dimension, nats, shape (Z,); None where posterior or prior do not factorize.
         variances: Variance of each dimension's posterior mean over rows, shape (Z,).
         information: log q(z | x) − log q(z) of M rows, nats, shape (M,).
@@ -73,7 +74,7 @@ class LatentStatistics:
 
     @property
     def collapse(self) -> str | None:
-        """A sentence on dimensions that carry nothing, with a remedy; None where none are known to."""
+        """A sentence on the dimensions that carry nothing, with a remedy; None if no such dimension is known."""
         if self.kl is None and len(self.means) < 2:
             return None
         idle = self.variances <= ACTIVE if self.kl is None else self.kl < SILENT_BELOW
@@ -93,7 +94,7 @@ class LatentStatistics:
         names = ", ".join(f"z{i + 1}" for i in idle.nonzero().flatten().tolist()[:8])
         more = ", …" if count > 8 else ""
         return (
-            f"{count} of {size} dimensions {fault} ({names}{more}): {size - count} latent dimensions would do; to "
+            f"{count} of {size} dimensions {fault} ({names}{more}): {size - count} latent dimensions are enough; to "
             "use more, try a KL warm-up (objective beta with a schedule from 0 to 1), free-bits, or iwae with more K"
         )
 
@@ -107,7 +108,7 @@ def latent_statistics(
     seed: int = 0,
     listener: StageListener | None = None,
 ) -> LatentStatistics:
-    """Encode all rows and look at the posteriors, one by one and all together.
+    """Encode all rows and measure their posteriors, one by one and all together.
 
     The aggregate posterior is the mixture of all N posteriors, q(z) = (1/N) Σ_n q(z | x_n). The expectation of its
     logarithm is taken over one latent of each of `pairs` rows. The rate is the sum of the information
@@ -257,7 +258,7 @@ def nearest_neighbours(
         raise DataError("nearest neighbours need at least 1 row to learn from, got 0")
     classes, k = _classes(labels, test_labels), min(k, len(train))
     predicted = []
-    tie = 0.5 ** torch.arange(1, k + 1, dtype=torch.float64)  # together less than a vote; each more than all later
+    tie = 0.5 ** torch.arange(1, k + 1, dtype=torch.float64)  # less than a vote in all; each more than all later ones
     for part in test.split(rows):
         votes = one_hot(labels[torch.cdist(part, train).topk(k, largest=False).indices], classes).double()
         predicted.append((votes * (1 + tie[:, None])).sum(1).argmax(1))

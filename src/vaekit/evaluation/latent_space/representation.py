@@ -35,7 +35,7 @@ def measure_latents(inputs: MeasureInput) -> Findings:
 
 
 def _classes(inputs: MeasureInput, statistics: LatentStatistics) -> Findings:
-    """The accuracy of a linear classifier and of the nearest neighbours on posterior means, and a picture of these."""
+    """The accuracy of a linear classifier and of the nearest neighbours on posterior means, and a picture of them."""
     labels = inputs.stored_rows.labels
     if labels is None or len(labels[labels >= 0].unique()) < 2:
         return Findings()

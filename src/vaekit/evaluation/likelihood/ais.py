@@ -29,7 +29,7 @@ from .weights import jackknife
 ChainStart = Literal["prior", "posterior"]
 
 ROWS_OF_CHAINS = 25  # rows, each with its chains
-ACCEPTANCE = 0.65  # the best share of proposals for Hamiltonian transitions (Beskos et al. 2013)
+ACCEPTANCE = 0.65  # the best share of accepted proposals for Hamiltonian transitions (Beskos et al. 2013)
 
 
 @dataclass(frozen=True)
@@ -177,7 +177,7 @@ def bidirectional(
     weights w with E 1/w = 1/p(x), so that −log mean 1/w is an upper bound in expectation.
 
     Arguments:
-        model: Any latent-variable model with latents of any real number and a likelihood that can be sampled.
+        model: Any latent-variable model with real latents and a likelihood that can be sampled.
         n: Number of rows.
         c: Classes, shape (n,), or context rows, shape (n, C), for a conditional model.
         annealing: How carefully to anneal; by default 200 temperatures and 16 chains from the posterior.
@@ -185,6 +185,9 @@ def bidirectional(
         seed: Seed of the rows and the chains.
         cache: Keeps finished batches.
         listener: Called with the stage, the batches done and the total.
+
+    Raises:
+        ConfigError: n is below 1, or the latents cannot be annealed; see `ais`.
 
     Reference: Grosse, Ghahramani and Adams 2015, arXiv:1511.02543, section 3.
     """

@@ -89,7 +89,7 @@ class Bounds:
 
     @property
     def warnings(self) -> list[str]:
-        """Warnings: rows have no density, weights of 5 % of the rows are unreliable, or the precision is too low."""
+        """Warnings: rows have no density, over 5 % of the rows have unreliable weights, or the precision is too low."""
         warnings = density_warnings(self.tightest)
         rounding = self.per_row["rounding"].square().mean().sqrt().item()
         if rounding > COARSE:
@@ -109,11 +109,11 @@ class Bounds:
 
 
 def density_warnings(log_p: Tensor) -> list[str]:
-    """A sentence if some rows, whose log p(x) is given, shape (N,), have no density under the model."""
+    """A sentence if some rows have no density under the model; `log_p` is their log p(x), shape (N,)."""
     count = int((log_p == -math.inf).sum())
     if not count:
         return []
-    return [f"{count} row{'s have' if count > 1 else ' has'} no density under the model; look for values far off"]
+    return [f"{count} row{'s have' if count > 1 else ' has'} no density under the model; look for extreme values"]
 
 
 def up_to(samples: int) -> tuple[int, ...]:
@@ -153,8 +153,8 @@ def bounds(
 
     All K share max(K) samples, in a fixed order. L_K is the mean over the ⌊max(K)/K⌋ consecutive groups of K samples;
     each group gives an unbiased value of the bound. So the noise falls with max(K), and the bounds of one row are
-    ordered in expectation. Rate and distortion are means over all max(K) samples; the rate has its closed form where
-    there is one.
+    ordered in expectation. Rate and distortion are means over all max(K) samples; a rate with a closed form is
+    computed by it.
 
     In a lower precision, one of every 100 samples of a row is decoded in float32 as well. Sample i is drawn with
     probability w_i / Σ w, where w are the rounded weights; in float32 its weight is w'_i. All 100 weights are

@@ -1,4 +1,4 @@
-"""The measure of likelihood: bounds on log p(x), on request by annealing too; terms for a model without a density.
+"""The measure of likelihood: bounds on log p(x), on request by annealing too; without a density, terms of the loss.
 
 Not for: the estimators themselves (`bounds`, `ais`).
 """
@@ -95,7 +95,7 @@ def _terms(inputs: MeasureInput) -> Findings:
 LOG_LIKELIHOOD = Measure(
     measure_likelihood,
     "Likelihood",
-    "How well it predicts new rows. Fewer nats are better.",
+    "How well the model predicts new rows. Fewer nats are better.",
     (
         PrintedLine("nll", "−log p(x), at most", "from importance samples"),
         PrintedLine("AIS", "log p(x), at least", "by annealing"),

@@ -114,7 +114,7 @@ def refuse_annealing(model: LatentVariableModel, rows: Batch) -> None:
     if len(model.latent_shape) != 1:
         raise ConfigError(
             "annealed importance sampling needs latents that are a vector, but these have the shape "
-            f"{tuple(model.latent_shape)}; leave it out",
+            f"{tuple(model.latent_shape)}; leave annealing out",
             arguments=("annealing",),
         )
 
@@ -136,6 +136,6 @@ def _refuse_support(name: str, p: Distribution) -> None:
     if not takes_any_real(support, z):
         raise ConfigError(
             f"annealed importance sampling needs latents that can be any real number, but the {name} has values in "
-            f"{support} only; leave it out, or let the likelihood compute such a z from a real one",
+            f"{support} only; leave annealing out, or let the likelihood compute such a z from a real one",
             arguments=("annealing",),
         )

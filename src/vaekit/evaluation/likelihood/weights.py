@@ -26,7 +26,7 @@ class Mean:
         self.origin = torch.zeros(())
 
     def add(self, values: Tensor) -> None:
-        """Take in samples, shape (s, B)."""
+        """Add samples, shape (s, B)."""
         if not self.count:
             first = values[:1].mean(0)  # squares of numbers near 1e4 would cancel
             self.origin = first.where(first.isfinite(), 0.0)
@@ -41,7 +41,7 @@ class Mean:
 
     @property
     def variance_of_mean(self) -> Tensor:
-        """The variance of the mean, shape (B,); infinite for one sample, and where the mean is."""
+        """The variance of the mean, shape (B,); infinite for one sample, and where the mean is infinite."""
         if self.count < 2:
             return torch.full_like(self.total, math.inf)
         squared_deviations = self.squares - self.total.square() / self.count
@@ -62,7 +62,7 @@ class NestedBounds:
         self.groups = Mean()
 
     def add(self, log_w: Tensor) -> None:
-        """Take in log-weights, shape (s, B)."""
+        """Add log-weights, shape (s, B)."""
         if self.filled:
             missing = self.k - self.filled
             self._extend(log_w[:missing])
@@ -158,7 +158,7 @@ class Tail:
         self.waiting = 0
 
     def add(self, log_w: Tensor) -> None:
-        """Take in log-weights, shape (s, B)."""
+        """Add log-weights, shape (s, B)."""
         self.seen.append(log_w)
         self.waiting += len(log_w)
         if self.waiting > self.size:

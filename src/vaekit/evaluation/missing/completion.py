@@ -1,4 +1,4 @@
-"""Completions of a row, given a part of it that is too large for importance weights.
+"""Completions of a row of which too much is missing for importance weights.
 
 Not for: a few missing values, which need weights and no chain (`imputation`).
 """
@@ -29,7 +29,7 @@ def complete(
     Arguments:
         model: A model with densities, and a likelihood that factorizes over values.
         images: Shape (N, C, H, W); a `Batch` with the context or labels for a conditional model.
-        hide: One of `HIDDEN_HALVES`.
+        hide: The half to hide: "bottom", "top", "left" or "right".
         ways: Number of completions of each image.
         seed: Seed of all random numbers.
 

@@ -64,7 +64,7 @@ def draw_table(
     """Draw new rows of a run's table, as a frame with its columns and types.
 
     Arguments:
-        run: The run; a `RestoredRun` if it names the caller's own code.
+        run: The run; a `RestoredRun` if its config names parts by import path.
         model: The model of the run, as `vaekit.load(run)` gives it.
         n: Number of rows.
         where: Values that all rows have, by column; see `rows_where`. For unconditional models.
@@ -152,7 +152,8 @@ def rows_given(
     """Rows from p(x | given values), by sampling importance resampling.
 
     Latents z of the prior get weights p(given values | z). Then n of them are drawn by weight, and x from p(x | z); the
-    given values are put in. Memory and time are proportional to the latents: 20 for each row, and at least 20,000.
+    given values are put in. Memory and time are proportional to the number of latents: 20 for each row, but at least
+    20,000 and at most 1,000,000.
 
     Arguments:
         model: An unconditional model with a likelihood that factorizes over values.

@@ -45,7 +45,7 @@ class ImputedTable:
     """A table with its gaps filled.
 
     Arguments:
-        frames: The table with the mean or the most probable level in each gap; or the table of each draw.
+        frames: One table, with the mean or the most probable level in each gap; or a table for each draw.
         cells: A line for each gap, as `cells` gives it.
         unreliable: The number of rows with gaps that have fewer than 10 effective samples.
     """
@@ -68,7 +68,7 @@ def impute_table(
     """Fill the gaps of a table, given the other cells of their row.
 
     Arguments:
-        run: A run on a table; a `RestoredRun` if it names the caller's own code.
+        run: A run on a table; a `RestoredRun` if its config names parts by import path.
         model: The model of the run, as `vaekit.load(run)` gives it.
         source: The file of the table; that of the run by default.
         samples: K weighted latents of each row.
@@ -78,8 +78,8 @@ def impute_table(
 
     Raises:
         ConfigError: The table is not a file, `samples` is below 1, or `draws` below 0.
-        DataError: The data of the run are not a table, or its columns are others; or the model needs classes, and a row
-            has none.
+        DataError: The data of the run are not a table, or the file has other columns; or the model needs classes, and a
+            row has none.
     """
     check_count("draws", draws, 0)
     restored = RestoredRun.of(run)

@@ -72,7 +72,7 @@ def classifier_for(
         data: The data set; all its training and validation images are used.
         device: Device of the classifier.
         folder: Folder of classifiers; the user's cache by default. A folder that cannot be written costs only time.
-        listener: Hears about the training.
+        listener: Called with the stage, the batches done and the total of a training.
 
     Raises:
         DataError: The data have fewer than two classes, or are not images.

@@ -63,12 +63,12 @@ def quality(
 
     Arguments:
         model: The model.
-        data: The data set that it was trained on.
+        data: The data set that the model was trained on.
         classifier: The classifier of that data set.
         split: Real images; the test images by default.
         others: Other real images, to show how small a distance can be; the training images by default.
         n: Number of samples, at most the size of the smaller set of real images. As many of each set, evenly spread,
-            are compared with them.
+            are compared with the samples.
         seed: Seed of the samples.
         listener: Called with the stage, the batches done and the total.
 
@@ -188,8 +188,8 @@ def precision_recall(real: Tensor, fake: Tensor) -> list[Value]:
 
     A ball reaches to the k-th nearest neighbour within its own set: k = 3 for precision and recall, 5 for the others.
     Standard errors are the spread over random halves of both sets, since the balls are random too. They are
-    up to 50 % too large; with the same balls in all halves they were 20 to 40 % too small. Sets below 20 points have
-    none.
+    up to 50 % too large; with the same balls in all halves they were 20 to 40 % too small. Sets below 20 points get
+    no standard error.
 
     Arguments:
         real: Features, shape (N, D).

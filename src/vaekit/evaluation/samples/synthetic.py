@@ -44,8 +44,8 @@ def synthetic(
         model: An unconditional model of the table.
         dataset: The table, with training rows.
         split: The real rows to compare with, at least one; those of the test split by default.
-        held_out: Whether those are not training rows. If they are, only columns and pairs are compared: the rest needs
-            rows that the model has not seen.
+        held_out: Whether the real rows are new to the model. If they are training rows, only columns and pairs are
+            compared: the rest needs rows that the model has not seen.
         seed: Seed of the rows and the classifiers.
 
     Raises:

@@ -1,9 +1,10 @@
 """One table over runs: mean ± sd over training seeds, and which differences are more than noise.
 
 Runs that differ only in their seed are one group, and a group is one row. Of runs with the same seed only the first
-counts. Every group is compared with the first group. If both have the same seeds, two or more, the difference is paired
-by seed. If their seeds differ, the difference is Welch's. If both groups have one run, it is paired by row, which
-says nothing about another training. The table names the kind of each difference.
+counts. Every group is compared with the first group. If both groups have the same seeds, two or more, the difference is
+paired by seed. If their seeds differ and both have two or more, it is Welch's. If both groups have one run, it is
+paired by row, which says nothing about another training. Otherwise the difference has no interval. The table names the
+kind of each difference.
 """
 
 import math
@@ -32,7 +33,7 @@ from . import student_t
 from .comparison_table import Cell, Comparison, Difference
 
 CONFIDENCE = 0.95
-SHOWN_BY_DEFAULT = [name for measure in MEASURES for name in measure.compared]  # by default, those that all runs have
+SHOWN_BY_DEFAULT = [name for measure in MEASURES for name in measure.compared]  # those of them that all runs have
 # Keys that may differ within a group: the seed, and keys that do not change the numbers.
 _NOT_COMPARED = ("train.seed", "train.device", "train.deterministic", "train.checkpoint_every")
 _PER_ROW_LIMIT = 1 << 30  # bytes
@@ -73,8 +74,8 @@ def compare(
     Arguments:
         runs: Two or more, each with an evaluation of these rows.
         columns: Names of values; by default those of `SHOWN_BY_DEFAULT` that all runs have.
-        split: The split they were evaluated on.
-        rows: The number of rows, if they were evaluated on these only.
+        split: The split that the runs were evaluated on.
+        rows: The number of rows, if the runs were evaluated on some rows only; None for all rows.
         data: The name or path of the data that they were evaluated on, as `evaluate` got it; each run's own by default.
 
     Raises:

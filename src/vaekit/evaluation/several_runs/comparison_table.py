@@ -45,7 +45,7 @@ class Difference:
         group: Name of the group.
         column: Name of the column.
         mean: Mean of the paired differences, or difference of the means.
-        low: Lower end of the 95 % confidence interval; None where there is none.
+        low: Lower end of the 95 % confidence interval; None if the interval is unknown.
         high: Upper end of the interval.
         n: Number of pairs, or of all runs if unpaired.
         over: "seeds", "seeds, unpaired", or "rows" of one run each.
@@ -86,7 +86,7 @@ class Comparison:
         cells: Cells by group, then by column.
         differences: Differences from the first group.
         protocol: The protocol that all runs share.
-        repeats: Runs that are left out; each repeats the config and the seed of the run that counts.
+        repeats: Names of the runs that are left out, each with the run whose config and seed it repeats.
     """
 
     columns: dict[str, tuple[str, str]]

@@ -1,6 +1,6 @@
 """Seconds to a likelihood: tracks with fixed rules, and the time of an entry.
 
-There are records for seconds to an accuracy; these are for seconds to a likelihood on MNIST. The rules:
+Other speedruns record the seconds to an accuracy; these tracks record the seconds to a likelihood on MNIST. The rules:
 
 - The clock runs from the start of the process to its end, when the weights and all pictures are on the disk.
 - A recipe learns from the 55,000 training images only, chooses by the 5,000 held-out ones, and is measured on all

@@ -1,4 +1,4 @@
-"""Rows with names, from a run's data or the user's: and their latents.
+"""Rows with names, from a run's data or the user's, and their latents.
 
 Not for: how unlikely a row is (`scoring`), or numbers about a model (`model_evaluation`).
 """
@@ -40,7 +40,7 @@ class NamedRows:
         name: Title of the rows.
         split: Values and labels; labels are numbered as in the run.
         names: Name of each row.
-        classes: Name of the class of each row.
+        classes: Name of the class of each row; "" where it is unknown.
         binarize: How grey pixels become binary, the same way on every pass.
         row_word: The word for one row: "row" or "image".
     """
@@ -80,8 +80,8 @@ class NamedRows:
 
         Arguments:
             model: The model.
-            stage: Name of the work on them, for the listener.
-            listener: Hears when the work on a batch is done.
+            stage: Name of the work on the rows, for the listener.
+            listener: Called with the stage, the batches done and the total, after the work on each batch.
         """
         served = Batches(self.split, batch_size=SERVED_AT_A_TIME, binarize=self.binarize, value_kind=model.value_kind)
         total = -(-len(self) // SERVED_AT_A_TIME)
@@ -121,13 +121,13 @@ def check_named_rows(rows: object) -> None:
 def rows_of(
     run: Run | RestoredRun, name: str | os.PathLike[str] | None = None, *, split: str | None = None
 ) -> NamedRows:
-    """Rows of a split of the run's own data or of a data set by name; or all rows of a path, even of the run's own.
+    """Rows of a split of the run's own data or of a data set by name; or all rows at a path, even the run's own.
 
     A folder of images is read as in the training: resized by `data.size`, in colour if the run's images are. A row is
     named by its file, or by its number in the user's file: in tables from 1, in arrays from 0, held-out rows too.
 
     Arguments:
-        run: The run; a `RestoredRun` if it names the caller's own code.
+        run: The run; a `RestoredRun` if its config names parts by import path.
         name: A data set or a path; the run's own data by default.
         split: "test", which is the default, "validation" or "train"; of a path all rows are taken.
 

@@ -79,7 +79,7 @@ def unusual_rows(rows: NamedRows, labels: str, table: str | Path | None = None) 
 
 
 def rarer(frame: "pd.DataFrame", name: str) -> NDArray[np.bool_]:
-    """A mask of the rows that have the rarer of the two values of a column; a missing value is one of them.
+    """A mask of the rows that have the rarer of the two values of a column; a missing value counts as a value.
 
     Raises:
         DataError: The column does not exist, does not have two values, or has both equally often.

@@ -109,7 +109,7 @@ def score_run(
     """Score how unusual rows are, compared with the test rows of a run.
 
     Arguments:
-        run: The run; a `RestoredRun` if it names the caller's own code.
+        run: The run; a `RestoredRun` if its config names parts by import path.
         model: The model of the run, as `vaekit.load(run)` gives it.
         rows: The rows, from `rows_of(run, data)`.
         samples: K of the importance-weighted bound.
@@ -162,7 +162,7 @@ def score_rows(
     Arguments:
         model: The model.
         rows: The rows.
-        samples: K.
+        samples: K, the number of importance samples of each row.
         memory: About how many bytes decoding may take.
         seed: Seed of the samples.
         listener: Called with the stage, the batches done and the total.
@@ -190,7 +190,7 @@ def score_rows(
 
 
 def likelihood_kind(model: LatentVariableModel, *several: NamedRows) -> LikelihoodKind:
-    """The kind of the rows' likelihood. Scores say how likely rows are only if it is a likelihood.
+    """The kind of the rows' log p(x | z). Scores say how likely rows are only if this is a likelihood.
 
     Arguments:
         model: The model.
@@ -225,7 +225,7 @@ def reference(
         restored: The run.
         model: The model of the run.
         most: The greatest number of test rows; they are evenly spread.
-        samples: K.
+        samples: K, the number of importance samples of each row.
         seed: Seed of the samples.
         listener: Called with the stage, the batches done and the total.
     """
@@ -257,7 +257,7 @@ def percentiles(values: Tensor, reference: Tensor) -> Tensor:
 
 
 def _ranks(nats: Tensor, test_nats: Tensor) -> Tensor:
-    """Percentiles of a column's nats among the known ones of the test rows, shape (N,); −1 where there is none."""
+    """Percentiles of a column's nats among the test rows' known ones, shape (N,); −1 where there is no percentile."""
     known = test_nats[~test_nats.isnan()]
     if not len(known):
         return torch.full((len(nats),), -1.0, dtype=torch.float64)

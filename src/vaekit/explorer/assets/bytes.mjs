@@ -9,7 +9,7 @@ export function fromBase64(text) {
 
 export const floatsOf = (text) => new Float32Array(fromBase64(text).buffer);
 
-// Undoes page.packed: inflates, then puts the even bytes between the odd ones again.
+// Undoes page.deflated: inflates, then puts the even bytes between the odd ones again.
 export async function unpack(text) {
   if (!text.trim()) return new Uint8Array(0);
   const stream = new Blob([fromBase64(text)]).stream().pipeThrough(new DecompressionStream("deflate"));

@@ -335,7 +335,7 @@ export class LatentMap {
       to.fillStyle = panel;
       to.fillText(name, x, y + 4.5);
     }
-    if (size && picked !== null && !moved) return; // its sprite says it
+    if (size && picked !== null && !moved) return; // its sprite shows the point
     const here = toPlane(this.plane, z);
     const [x, y] = this.toScreen(here);
     for (const [colour, width] of [[panel, 5], [accent, 2.5]]) {

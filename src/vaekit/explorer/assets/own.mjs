@@ -1,4 +1,4 @@
-// An image of one's own: dropped, chosen, pasted or drawn; brought to the model's size; encoded, reconstructed, scored.
+// An image of the user's: dropped, chosen, pasted or drawn; brought to the model's size; encoded, reconstructed, scored.
 
 // Scale an image to cover the model's size, and its pixels to the model's range, channels first.
 export function fitted(source, sourceWidth, sourceHeight, scene, invert) {

@@ -17,7 +17,7 @@ export class Store {
     this.listeners.push({ keys, listener });
   }
 
-  // Change some of it; z stays in the space of the latents. Listeners are told once before the next frame.
+  // Change some fields; z stays in the space of the latents. Listeners are told once before the next frame.
   set(patch) {
     Object.assign(this.state, patch);
     if (patch.z) this.state.z = inSpace(this.space, patch.z);
