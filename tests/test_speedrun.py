@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from conftest import SMALL, one_line
+from vaekit import config
 from vaekit.errors import ConfigError
 from vaekit.evaluation.several_runs import speedrun
 from vaekit.evaluation.several_runs.speedrun import TRACKS, p_value
@@ -35,6 +36,26 @@ def test_the_command_lists_tracks_and_names_the_nearest(command) -> None:
 def test_an_entry_learns_from_mnist_as_the_track_says(here: Path) -> None:
     with pytest.raises(ConfigError, match="55,000 images of mnist"):
         speedrun._check_rules(TRACKS["grey-100"], Run.open("a"))
+
+
+def test_the_rules_and_the_record_are_checked_before_the_first_training(
+    here: Path, command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("vaekit.cli.speedrun._timed", lambda *_: pytest.fail("a training began"))
+    for track in TRACKS.values():
+        speedrun.check_config(track, config.read(track.preset, settings=track.settings))
+    (here / "file").touch()
+    for words, message in (
+        (("grey-100", "--set", "data.binarize=per-epoch"), "need data.binarize = 'none', got 'per-epoch'"),
+        (("binary-90", "--preset", "vae"), "need data.binarize = 'per-epoch', got 'none'"),
+        (("binary-90", "--preset", "cvae", "--set", "data.binarize=per-epoch"), "choose an unconditional preset"),
+        (("grey-94", "--set", "data.validation=100"), "this one from 59,900 of mnist"),
+        (("grey-94", "--set", "train.epohcs=1"), "did you mean 'train.epochs'"),
+        (("grey-94", "-o", "no/entry.json"), "cannot write no/entry.json"),
+        (("grey-94", "-o", "file/entry.json"), "cannot write file/entry.json"),
+    ):
+        assert message in one_line(command("speedrun", *words))
+    assert sorted(path.name for path in here.glob("*entry*")) == []
 
 
 @pytest.mark.slow

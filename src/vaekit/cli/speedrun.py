@@ -42,7 +42,8 @@ def speedrun(
     pictures are on the disk; a recipe learns from the 55,000 training images of MNIST only; the mean over the seeds
     must meet the goal with p < 0.05.
     """
-    from ..evaluation.several_runs.speedrun import TRACKS
+    from .. import config
+    from ..evaluation.several_runs.speedrun import TRACKS, check_config
     from ..evaluation.several_runs.speedrun import speedrun as measure
     from ..store import files
 
@@ -55,7 +56,11 @@ def speedrun(
     from ..runs.terminal import stage_progress
 
     goal = TRACKS[track]
-    words = [word for setting in (*(goal.settings if preset is None else ()), *settings) for word in ("--set", setting)]
+    settings = (*(goal.settings if preset is None else ()), *settings)
+    check_config(goal, config.read(preset or goal.preset, settings=settings))
+    if output is not None:
+        files.check_can_write(output)
+    words = [word for setting in settings for word in ("--set", setting)]
     command = ["train", preset or goal.preset, *words]
     name = f"{track}-{time.strftime('%Y%m%d-%H%M%S')}"
     with stage_progress() as listener:

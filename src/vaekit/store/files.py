@@ -143,14 +143,31 @@ def write(path: Path, data: bytes) -> None:
     Raises:
         RunError: The file cannot be written, or a device, a pipe or a folder has its name.
     """
+    with _new_content(path, data) as new:
+        os.replace(new, path)
+        sync(path.parent)
+
+
+def check_can_write(path: Path) -> None:
+    """Refuse a file that cannot be written, before the work of which it is the result.
+
+    Raises:
+        RunError: See `write`.
+    """
+    with _new_content(path, b""):
+        pass
+
+
+@contextmanager
+def _new_content(path: Path, data: bytes) -> Iterator[Path]:
+    """The content of a file in a temporary file beside it, which is removed in the end."""
     new = temporary(path)
     with file_errors("write", path):
         if path.exists() and not path.is_file():  # a rename would replace it
             raise RunError(f"cannot write {path}: it is a device, a pipe or a folder; choose another name")
         try:
             write_new(new, data)
-            os.replace(new, path)
-            sync(path.parent)
+            yield new
         finally:
             new.unlink(missing_ok=True)
 

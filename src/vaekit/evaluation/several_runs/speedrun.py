@@ -20,6 +20,7 @@ from typing import Any
 
 import torch
 
+from ...config import Config
 from ...data import Batches
 from ...errors import ConfigError, check_count
 from ...runs.data_record import DataRecord
@@ -33,6 +34,8 @@ from . import student_t
 
 TRACK_SAMPLES = 5000
 LEAST_SEEDS = 3
+MNIST_IMAGES = 60_000  # of which the held-out ones are at least as many as by default
+LEAST_HELD_OUT = 5_000
 LEVEL = 0.05
 
 
@@ -151,16 +154,32 @@ def p_value(scores: Sequence[float], goal: float) -> float:
     return student_t.cdf(-t, n - 1)
 
 
-def _check_rules(track: Track, run: Run) -> None:
-    """Check that a run keeps to the rules.
+def check_config(track: Track, config: Config, images: int | None = None) -> None:
+    """Check that a training keeps to the rules.
+
+    Arguments:
+        track: The track.
+        config: The config of the training.
+        images: The number of training images; by default the config's.
 
     Raises:
-        ConfigError: The run learns from other images, or from other pixel values.
+        ConfigError: The training learns from other images, from other pixel values or from their classes.
     """
-    data = config_of(run).data
-    images = DataRecord.of(run).counts["train"]
-    if data.name != "mnist" or images > 55_000:
+    data = config.data
+    if images is None:
+        images = MNIST_IMAGES - (LEAST_HELD_OUT if data.validation is None else data.validation)
+    if data.name != "mnist" or images > MNIST_IMAGES - LEAST_HELD_OUT:
         raise ConfigError(f"an entry learns from 55,000 images of mnist, this one from {images:,} of {data.name}")
     wanted = "per-epoch" if track.binary else "none"
     if data.binarize != wanted:
         raise ConfigError(f"the images of {track.name} need data.binarize = {wanted!r}, got {data.binarize!r}")
+    if config.model.condition != "none":
+        raise ConfigError(
+            f"the score of {track.name} is of images alone, but this model is given their classes; choose an "
+            "unconditional preset"
+        )
+
+
+def _check_rules(track: Track, run: Run) -> None:
+    """Check that a run kept to the rules; see `check_config`."""
+    check_config(track, config_of(run), DataRecord.of(run).counts["train"])
