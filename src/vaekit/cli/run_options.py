@@ -59,7 +59,7 @@ class ChosenRun:
             data_name: Name or path of the data; None for the run's.
 
         Raises:
-            ConfigError: One of the files is that of the data, or lies in their folder and not in that of the run.
+            ConfigError: One of the paths is the file of the data, or is in the folder of the data but not of the run.
         """
         config = self.restored.recipe.config.data
         names = [config.name, config.test] if data_name is None else [data_name]

@@ -12,7 +12,7 @@ the command line starts quickly.
 | `sources/` | the formats that they read |
 | `table/` | tables: their columns, files and rows |
 | `dataset`, `ondisk` | `Dataset` and `Split`; `Stored`, rows that stay on disk |
-| `chosen_rows`, `origin` | rows that are held out or keep their labels; where rows come from, which names them |
+| `chosen_rows`, `origin` | rows that are held out or keep their labels; the places and the names of rows |
 | `labels` | labels as numbers of classes |
 | `evaluation_data` | data to validate or evaluate on: all of their rows |
 | `value_kinds`, `pixels` | the meaning of numbers in x; bytes to floats, and grey to binary |

@@ -137,7 +137,7 @@ def reshape_hint(x: Tensor, shape: tuple[int, ...] | None) -> str:
 
 
 def as_tensor(value: object, what: str) -> Tensor:
-    """A tensor of real numbers, in any order in memory.
+    """A value as a dense tensor of real numbers, which shares the memory of the value if it can.
 
     Raises:
         DataError: The value is not made of real numbers.

@@ -41,7 +41,7 @@ class Batches:
         batch_size: Rows of a batch; the last batch may have fewer. A single row at the end joins the batch before it:
             batch norm, and losses that compare rows, need two.
         shuffle: Serve each epoch in a new random order.
-        generator: Source of order and noise, on any device; by default a new one with a seed from torch's global one.
+        generator: Source of order and noise, on any device; by default a new one, seeded from torch's global stream.
         device: Device of the batches. Data moves there at once if it takes at most half of the free memory, else
             batch by batch.
         binarize: "none", "threshold", "per-epoch" or "fixed".
@@ -122,7 +122,7 @@ class Batches:
         self._position = 0
 
     def select(self, rows: Tensor) -> "Batches":
-        """Batches of the rows with these indices, read into memory now, from their first one. Binary rows stay binary.
+        """Batches of the rows with these indices, read into memory now; they begin an epoch. Binary rows stay binary.
 
         The order and the noise come from a copy of the generator.
         """
@@ -232,8 +232,8 @@ def as_one_batch(data: Split, *, value_kind: ValueKind = "pixels", binarize: str
 def rows_to_start_from(split: Split, *, value_kind: ValueKind) -> tuple[Tensor, Tensor | None]:
     """Rows as the model sees them, and their labels: all, or of a large split every n-th.
 
-    Of a large split they are 10,000 to 20,000 rows of at most 1 GiB. A value that is not observed is the mean of the
-    others.
+    Of a large split they are 10,000 to 20,000 rows, or fewer if these would take more than 1 GiB. A value that is not
+    observed is replaced by the mean of the observed ones at its place.
     """
     most = min(10_000, (512 << 20) // (4 * math.prod(split.event_shape)))
     step = max(1, len(split) // max(1, most))

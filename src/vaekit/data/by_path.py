@@ -2,7 +2,7 @@
 
     NAME.npy   images (N, H, W), (N, C, H, W) or (N, H, W, C), or vectors (N, D); the labels are in NAME-labels.npy
     NAME.npz   `images` or `x`, and maybe `labels` or `y`; Keras's `x_train`, `y_train`, `x_test` and `y_test`; or
-               SciPy's sparse matrix of counts
+               SciPy's sparse matrix of counts; or latents that `vae encode` wrote
     folder     images; its subfolders are classes
 
 Numbers in arrays are uint8, bool, uint16 (divided by 65535) or floats in [0, 1]; with another `value_kind` they are
@@ -134,7 +134,7 @@ class Collection:
     """All rows of a path, none held out.
 
     Arguments:
-        split: Values, on disk, and labels.
+        split: Values and labels. Floats in an array are read into memory if they fit; other values stay on disk.
         classes: Class names; label i means `classes[i]`; ("all",) without labels.
     """
 

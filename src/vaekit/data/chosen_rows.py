@@ -20,7 +20,7 @@ MOST_VALIDATION, MOST_TEST = 5_000, 10_000
 def drawn(count: int, n: int) -> NDArray[np.int64]:
     """Draw n of the indices 0 … count − 1, in random order, always the same.
 
-    The last rows would not do: folders are sorted by class.
+    The last rows would be of the last classes only: folders are sorted by class.
     """
     return np.array(random.Random(SPLIT_SEED).sample(range(count), n), np.int64)
 
@@ -77,7 +77,8 @@ def keep_labels(data: Dataset, labelled: int) -> Dataset:
         labelled: Number of training rows that keep their label.
 
     Raises:
-        ConfigError: There are no classes, `labelled` is below their number, or a class has too few rows.
+        ConfigError: There are no labels or fewer than two classes, `labelled` is less than the number of classes, or a
+            class has too few rows.
     """
     classes = data.num_classes
     labels = data.train.labels

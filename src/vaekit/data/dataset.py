@@ -113,7 +113,7 @@ class Split:
         return tuple(self.x.shape[1:])
 
     def __getitem__(self, index: int | slice | Tensor | Sequence[int]) -> Any:
-        """A `Split` of several rows, as in `split[:100]`; for one number x, or (x, label), as data sets of torch do."""
+        """`split[:100]` is a `Split`; `split[3]` is the x of a row, or (x, label), as in data sets of torch."""
         if isinstance(index, slice) or np.ndim(index):
             return self.rows(index)  # type: ignore[arg-type]
         index = operator.index(index)  # type: ignore[arg-type]
@@ -206,9 +206,10 @@ class Dataset:
         validation: Rows to choose a model by; may be empty.
         test: Rows to report on.
         classes: Class names; label i means `classes[i]`.
-        checksum: SHA-256 of the content (hexadecimal), independent of the number of validation rows. For the user's
-            own data: of names, sizes, and at most 16 MiB of the content. By default it is computed from the splits: of
-            their shapes and labels, and of at most 16 MiB of the values of each, of evenly spread rows.
+        checksum: SHA-256 of the content (hexadecimal). `load` computes it from all rows, or, for images, vectors and
+            signals by path, from names, sizes and at most 16 MiB of the content; it does not depend on the number of
+            validation rows. By default it is computed from the splits: from their shapes, their labels and, for each
+            split, at most 16 MiB of the values of evenly spread rows.
         kind: "image", "vector", "signal" (C, L) or "table"; pictures show images and signals only. By default "image"
             if the shape of a row is (C, H, W), else "vector".
         columns: Columns of a table, one for each value of a row.
@@ -274,7 +275,7 @@ class Dataset:
             others: Other arguments of `Dataset`; without `classes` all rows are of one class, "all".
 
         Raises:
-            DataError: There is no split, or one of another name.
+            DataError: There is no split, or a split has another name.
         """
         other = next((split for split in splits if split not in SPLITS), None)
         if not splits or other is not None:
@@ -290,8 +291,8 @@ class Dataset:
         Rows with a context of their own stay as they are. Data of the one class "all" have no labels.
 
         Arguments:
-            class_names: Names of the model's classes. Where they are not known, as many classes keep their numbers, and
-                names of fewer classes must be the numbers themselves.
+            class_names: Names of the model's classes; None if they are not known. Data with `num_classes` classes then
+                keep their numbers; in other data the classes must be named "0", "1", ….
             num_classes: The number of the model's classes.
 
         Raises:

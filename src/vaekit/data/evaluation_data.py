@@ -31,8 +31,8 @@ def load_evaluation_data(
 ) -> Dataset:
     """Data outside the training data. All rows of a path or a frame are test rows.
 
-    Data that are split keep their splits: a data set by name, a folder with train.csv, val.csv or test.csv, or with
-    such subfolders of images, and a `.npz` with x_train and x_test.
+    Data that are split keep their splits: a data set by name; a folder with train.csv, and perhaps val.csv and
+    test.csv; a folder of images with subfolders such as train and test; a `.npz` with x_train and x_test.
 
     Arguments:
         source: A name, a path, or a frame for a model of a table.

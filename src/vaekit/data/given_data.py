@@ -34,7 +34,7 @@ class OneByOne:
     """Rows that are given one by one, by a data set of torch or a list.
 
     Arguments:
-        rows: A row is x or (x, label), or a mapping with them.
+        rows: The data set or the list. A row is x, (x, label), or a mapping with these values.
     """
 
     rows: Any
@@ -55,7 +55,7 @@ class RowFormat:
         num_classes: Number of classes, or of values of the context, of a conditional model; else 0.
         class_names: Names of the classes, where they are known.
         columns: Columns of the model's table.
-        column_kinds: Kinds of its columns as a config names them, that of the labels among them.
+        column_kinds: Kinds of the table's columns as a config names them, the label column included.
         sees_missing: Whether the model takes NaN for a missing value; in a table NaN is always a missing value.
     """
 
@@ -103,7 +103,7 @@ class RowFormat:
         """All rows of a path, of a data set by name or of a frame, as the model reads them; see `load_evaluation_data`.
 
         Raises:
-            DataError: They do not fit the model; see `check_label_is_known`.
+            DataError: The rows do not fit the model, or the model does not know which column has the labels.
         """
         self.check_label_is_known()
         return self._read(source, self.label)
@@ -150,7 +150,8 @@ class RowFormat:
         """Rows in memory as a split.
 
         Arguments:
-            x: Shape (N, *event); NaN is a missing value in a table, and for a model that sees missing values.
+            x: Shape (N, *event), or (N, H, W) for grey images. NaN is a missing value in a table, and for a model that
+                sees missing values.
             labels: Classes, whole numbers, shape (N,), or a context, such as one-hot rows, shape (N, C).
 
         Raises:
@@ -195,7 +196,7 @@ class RowFormat:
     def _gives_rows(self, given: Any) -> bool:
         """A sequence gives rows one by one, not batches, if the x of its first item has the shape of a row.
 
-        If a row may have any shape, the sequence must be a data set of torch, or its label one whole number.
+        If a row may have any shape, the sequence must be a data set of torch, or the first label a whole number.
 
         Raises:
             DataError: A data set of torch gives neither rows nor batches of this model.

@@ -44,7 +44,7 @@ def numbered_labels(values: NDArray[Any], count: int, name: str) -> NumberedLabe
         name: What has the labels, for messages.
 
     Raises:
-        DataError: The labels are not such values, one for each row, or all are −1.
+        DataError: The labels are not one text or one whole number from −1 to 65,535 for each row, or all are −1.
     """
     if values.shape == (count,) and values.dtype.kind == "U":
         classes, labels = np.unique(values, return_inverse=True)

@@ -25,7 +25,7 @@ class Reader(Protocol):
 
     Attributes:
         shape: Shape of the values of one row.
-        dtype: torch.uint8, or torch.float32 with values in [0, 1].
+        dtype: torch.uint8, torch.float32, or torch.bool for a mask of the observed values.
         threads: Number of threads that read fastest.
     """
 
@@ -70,7 +70,7 @@ class Remainder:
 
 @final
 class Steps:
-    """The indices at a range of places among others, such as every tenth, without memory for them.
+    """Every tenth index of `rows`, or those at another range of places; they take no memory.
 
     >>> Steps(Remainder(6, np.array([4, 1])), range(0, 4, 2))[np.arange(2)].tolist()
     [0, 3]
@@ -91,7 +91,7 @@ def row_index(index: Any, count: int) -> slice | Tensor:
     """An index of rows as a slice with a step above 0, or as indices from 0, int64.
 
     Arguments:
-        index: A slice, whole numbers, which count from the end below 0, or a mask of booleans.
+        index: A slice, whole numbers, of which negative ones count from the end, or a mask of booleans.
         count: Number of rows.
 
     Raises:

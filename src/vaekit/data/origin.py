@@ -1,4 +1,4 @@
-"""Where the rows of a split come from, which names them.
+"""Where the rows of a split come from, and their names.
 
 Not for: reading the rows (`ondisk`, `sources`).
 """

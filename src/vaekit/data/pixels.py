@@ -37,7 +37,7 @@ def to_floats(x: Tensor, value_kind: ValueKind, dtype: torch.dtype = torch.float
 
 
 def draw_binary(probabilities: Tensor, generator: torch.Generator | None = None) -> Tensor:
-    """Draw 1 with these probabilities, else 0; without a generator from torch's global stream."""
+    """Draw 1 with these probabilities, else 0; without a generator, from torch's global stream."""
     if generator is None:
         return torch.bernoulli(probabilities)
     noise = torch.rand(probabilities.shape, generator=generator, device=generator.device)

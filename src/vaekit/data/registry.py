@@ -220,7 +220,7 @@ def known_as(name: str) -> str:
 
 
 def cache_folder() -> Path | None:
-    """The user's cache folder for data by the platform's conventions (XDG_CACHE_HOME), None where there is none."""
+    """The user's cache folder for data by the platform's conventions (XDG_CACHE_HOME); None without a home folder."""
     from platformdirs import user_cache_path
 
     try:

@@ -1,4 +1,4 @@
-"""Rows in a `.npz`, unpacked into memory: under `images` or `x`, under Keras's names, or SciPy's sparse matrix."""
+"""Rows in a `.npz`, unpacked into memory: arrays by name, SciPy's sparse matrix, or the latents of `vae encode`."""
 
 import math
 import zipfile

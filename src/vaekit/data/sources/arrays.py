@@ -80,8 +80,8 @@ class FileRows:
     The file is not mapped into memory: if a mapped file gets shorter, the process ends (SIGBUS).
 
     Arguments:
-        path: The file; for messages only, if it is open.
-        opened: The open file, at its beginning; this object keeps it open for itself.
+        path: The file; only for messages if `opened` is given.
+        opened: The file, already open. The caller may close it: this object has a descriptor of its own.
 
     Raises:
         DataError: The file is missing or damaged, or has no array that can be read.
@@ -172,8 +172,8 @@ def read_header(stream: IO[bytes], name: str, kind: str) -> tuple[tuple[int, ...
 class ArrayReader:
     """Rows of an array. `value_kind` says what its numbers mean; see `vaekit.data.value_kinds`.
 
-    Bytes stay bytes, except for counts. For pixels, booleans and the whole numbers 0 and 1 are black and white, and
-    16 bits are divided by 65535.
+    Bytes stay bytes, unless they are counts; other numbers become float32. For pixels, booleans and the whole numbers 0
+    and 1 are black and white, and 16 bits are divided by 65535.
 
     Arguments:
         array: Images (N, H, W), (N, C, H, W) or (N, H, W, C), C = 1 or 3; or a table (N, D); or signals (N, L) or
@@ -245,7 +245,7 @@ class ArrayReader:
             )
 
     def read(self, rows: NDArray[np.int64]) -> Tensor:
-        """The rows of these indices, (n, C, H, W) or (n, D)."""
+        """The rows of these indices, (n, C, H, W), (n, D) or, for signals, (n, C, L)."""
         part = self.array[rows]
         part = part if self.channels is None else np.moveaxis(part, self.channels, 1)
         images = torch.from_numpy(np.array(part, np.uint8 if self.as_bytes else np.float32, order="C"))

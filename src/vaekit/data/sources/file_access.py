@@ -49,7 +49,7 @@ def read_file(path: Path | str, share: int) -> bytes:
 
 
 def temporary_file(owner: object) -> IO[bytes]:
-    """A new file in the user's cache, or in the folder TMPDIR if that is set. Nameless, it goes when it is closed.
+    """A new file without a name in the folder TMPDIR, or by default in the user's cache. Closing it deletes it.
 
     Arguments:
         owner: The file is closed when this object goes away.

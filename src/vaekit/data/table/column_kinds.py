@@ -46,7 +46,7 @@ class Raw:
     def followed_by(self, more: "Raw") -> "Raw":
         """The column with the rows of another table after its own.
 
-        It keeps its type, unless that is of integers that cannot hold the other table's numbers.
+        It keeps its type, unless this is an integer type that cannot hold the other table's numbers.
 
         Arguments:
             more: The same column of the other table.
@@ -75,6 +75,7 @@ def column_of(raw: Raw, given: str | Sequence[LevelValue] | None = None) -> Colu
 
     Raises:
         DataError: The column has no values, one value, too many levels, or values that fit no kind.
+        ConfigError: Texts or dates cannot have the given kind.
     """
     values_once, _ = distinct(raw.values[~raw.missing])
     hint = f"set columns.{raw.name} = 'ignore'"
@@ -148,8 +149,8 @@ def _check_levels(raw: Raw, kind: str, levels: Sequence[Any], hint: str) -> None
     rows = int((~raw.missing).sum())
     if len(levels) > MOST_LEVELS or (kind == "categorical" and raw.dtype == "str" and 2 * len(levels) > rows > _FEW):
         raise DataError(
-            f"column {raw.name!r} has {len(levels)} different values in {rows} rows, at most {MOST_LEVELS} levels and "
-            f"fewer than half of the rows are allowed; if it is an identifier, {hint}"
+            f"column {raw.name!r} has {len(levels)} different values in {rows} rows, more than {MOST_LEVELS} or "
+            f"more than half of the rows; if it is an identifier, {hint}"
         )
 
 

@@ -21,12 +21,12 @@ from .frames import series_of
 def overview(columns: Sequence[Column], x: Iterable[NDArray[np.float32]]) -> list[dict[str, Any]]:
     """A record for each column of a table: its name, kind, type and missing share, and what values it has.
 
-    These are `levels`, or `minimum`, `median` and `maximum`, which are numbers, or texts of dates; the others are None.
-    All are None for a channel without values.
+    A column with levels has `levels`; any other has `minimum`, `median` and `maximum`: numbers, or dates as texts. What
+    does not apply is None. A channel without values has None for all four.
 
     Arguments:
         columns: The D columns.
-        x: The encoded values of each, shape (N,), NaN where missing.
+        x: The encoded values of each column, shape (N,), NaN where missing.
     """
     records = []
     for column, values in zip(columns, x, strict=True):

@@ -42,7 +42,8 @@ class Column:
             or "datetime".
         levels: Possible values, if the column has levels.
         origin: Number that is subtracted, so that single precision tells values apart.
-        loc: Mean over the training rows: of x, of log x for a positive column, of log(1 + x) for a count.
+        loc: Mean over the training rows: of log x for a positive column or a size factor, of log(1 + x) for a count,
+            else of x.
         scale: Standard deviation of the same.
         never_negative: Whether the column has integers, none below 0 in the training rows. `decode` then gives none
             below 0 either.

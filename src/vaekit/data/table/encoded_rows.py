@@ -88,8 +88,7 @@ class RowsInMemory:
         """All rows.
 
         Arguments:
-            complete: Function that computes, in place, the columns of an array of rows that follow from its other
-                columns.
+            complete: Function that takes an array of rows and fills in the columns that are computed from others.
         """
         assert self.x is not None
         complete(self.x)

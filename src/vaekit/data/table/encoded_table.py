@@ -179,7 +179,12 @@ def _numbers(source: Any) -> NDArray[Any]:
 
 
 def encode_with_new_columns(opened: OpenedTable, kinds: ColumnKinds) -> Table:
-    """The rows of a table whose columns get kinds now."""
+    """The rows of a table; each column has its kind in `kinds`, or the kind that its values suggest.
+
+    Raises:
+        ConfigError: A kind or a column is unknown, or no column is left.
+        DataError: A column fits no kind.
+    """
     names = list(opened.raws)
     check_kinds(kinds, names, (TOTAL,))
     kind_by_name = {name: kind_of(name, kinds) for name in names}

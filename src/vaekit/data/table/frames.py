@@ -1,4 +1,4 @@
-"""Frames of pandas and arrays (N, D): to the columns of a table, and back.
+"""Convert frames of pandas and arrays (N, D) to the columns of a table, and back.
 
 Not for: files (`table_files`), or the meaning of a column (`column_kinds`, `columns`).
 """
@@ -30,10 +30,10 @@ def is_frame(data: object) -> bool:
 
 
 def pandas() -> Any:
-    """The library.
+    """The module `pandas`.
 
     Raises:
-        DataError: The library is not installed.
+        DataError: The package is not installed.
     """
     try:
         import pandas

@@ -26,7 +26,7 @@ from .column_kinds import Raw
 if TYPE_CHECKING:
     import pandas as pd
 
-_CELLS_AT_ONCE = 1 << 21  # read at a time
+_CELLS_AT_ONCE = 1 << 21  # cells that are read at a time
 _COLUMN_CELL = 100  # bytes, for each cell of the column that is read
 _BLOCK = 1 << 20  # bytes
 
@@ -58,6 +58,8 @@ class LazyColumns(Mapping[str, Raw]):
 
 def is_large(path: Path, memory: float) -> bool:
     """Whether to read a table in pieces, because its text or its numbers in single precision take more than `memory`.
+
+    A text file or a `.parquet` that this machine's memory cannot hold is read in pieces too.
 
     Arguments:
         path: The file.
@@ -232,7 +234,7 @@ class _Copy:
 
     Arguments:
         types: Type of each column.
-        pieces: The columns of some rows, then of some more, to the last row.
+        pieces: Blocks of rows, in order; each is a list of columns.
     """
 
     def __init__(self, types: Sequence[Any], pieces: Iterable[Sequence[Any]]) -> None:

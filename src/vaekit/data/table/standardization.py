@@ -68,7 +68,7 @@ def statistics_of(columns: Sequence[Column], x: Rows, rows: NDArray[np.int64]) -
 
 
 class Standardizer:
-    """(t − loc) / scale, where t is log x of positive numbers, log(1 + x) of counts, and x of real numbers.
+    """(t − loc) / scale, where t is log x of positive numbers and size factors, log(1 + x) of counts, else x.
 
     It has no buffers: the modules that standardize store loc and scale, each under names of its own.
 

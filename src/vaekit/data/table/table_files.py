@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
 TABLE_SUFFIXES = (".csv", ".tsv", ".parquet")
 ARRAY_SUFFIXES = (".npy", ".npz")
-_COPIES = 8  # memory for reading a file, in sizes of the file, at most: text, cells, numbers
+_COPIES = 8  # reading a file takes at most this many times its size: text, cells, numbers
 _CELL = 256  # bytes, four times the size of a cell; a small .parquet can hold very many cells
 
 
@@ -42,7 +42,7 @@ def is_table_file(name: str) -> bool:
 
 
 def split_files(folder: str | os.PathLike[str]) -> dict[str, Path]:
-    """The tables of a folder with splits, by split: train.csv, val.csv, test.csv; empty without a train.csv."""
+    """The tables of a folder by split, such as train.csv, val.csv and test.csv; empty without a table to train on."""
     path = Path(os.path.expanduser(folder))
     files: dict[str, Path] = {}
     for split, words in SPLIT_WORDS.items():
@@ -166,7 +166,7 @@ def parquet_errors(path: Path) -> Iterator[None]:
 
 
 def can_read(size: int, cells: int = 0) -> bool:
-    """Whether memory can hold a table of a file of `size` bytes, and of so many cells, at once."""
+    """Whether memory can hold, at once, the table of a file of `size` bytes, with this number of cells."""
     return size * _COPIES <= files.MACHINE_MEMORY and cells * _CELL <= files.MACHINE_MEMORY
 
 
