@@ -168,6 +168,19 @@ def test_data_below_the_home_folder_or_in_a_folder_are_kept(
     assert (here / "parts" / "train.csv").read_bytes() == (here / "test.csv").read_bytes() == before
 
 
+def test_scores_of_other_rows_need_the_test_rows_once(
+    here: Path, command: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pd.read_csv("t.csv").iloc[:20].to_csv("other.csv", index=False)
+    words = ("score", "a", "--data", "other.csv", "--samples", 7, "--json", "-o")
+    first = command(*words, "first.csv")
+    monkeypatch.setattr(RestoredRun, "dataset", lambda *_: pytest.fail("the test rows were read again"))
+    second = command(*words, "second.csv")
+    assert first.status == second.status == 0, second.err
+    assert Path("first.csv").read_bytes() == Path("second.csv").read_bytes()
+    assert json.loads(first.out)["least_likely"] == json.loads(second.out)["least_likely"]
+
+
 def test_few_effective_samples_count_in_rows_with_gaps_only(
     here: Path, command: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:

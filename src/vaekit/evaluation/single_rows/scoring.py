@@ -19,7 +19,7 @@ from ...runs.model_weights import check_weights
 from ...runs.restore import RestoredRun
 from ...store import Run
 from .. import batchwise
-from ..batch_cache import RunCaches
+from ..batch_cache import BatchCache, RunCaches
 from ..batchwise import GIB
 from ..likelihood.bounds import batch_bounds, check_samples, density_warnings
 from ..likelihood.support import LikelihoodKind, likelihood_kind_of
@@ -136,10 +136,8 @@ def score_run(
     if columns is None:
         nats = _value_scores("values", model, rows, samples, seed, listener) if per_value else None
         return Scores(rows, values, {}, torch.empty(0, len(rows)), warnings, nats)
-    nats, test_nats = (
-        _value_scores("columns", model, named, samples, seed, listener)
-        for named in (rows, rows_of(restored).thinned(REFERENCE))
-    )
+    nats = _value_scores("columns", model, rows, samples, seed, listener)
+    test_nats = _reference_columns(restored, model, samples, seed, listener)
     ranks = torch.stack([_ranks(column, tests) for column, tests in zip(nats.T, test_nats.T, strict=True)])
     names = [column.name for column in columns]
     return Scores(rows, values, dict(zip(names, nats.T, strict=True)), ranks, warnings, nats)
@@ -219,7 +217,8 @@ def reference(
 ) -> tuple[Tensor, LikelihoodKind]:
     """Scores of a run's test rows, to compare other rows with, and the kind of their likelihood.
 
-    Both are stored in the run's folder, so later calls with the same samples and seed do not need the run's data.
+    Both are stored in the run's folder, so later calls with the same samples and seed do not need the run's data; the
+    nats of the columns of a table are stored beside them.
 
     Arguments:
         restored: The run.
@@ -229,7 +228,7 @@ def reference(
         seed: Seed of the samples.
         listener: Called with the stage, the batches done and the total.
     """
-    cache = RunCaches(restored.run, model)({"reference": most, "samples": samples, "seed": seed})
+    cache = _reference_cache(restored, model, most, samples, seed)
     tensors = cache.load("reference")
     if tensors is None or not tensors.keys() >= {"nll", "discrete", "inside"}:
         test_rows = rows_of(restored).thinned(most)
@@ -239,6 +238,26 @@ def reference(
         cache.save("reference", tensors)
     discrete, inside = (bool(tensors[name]) for name in ("discrete", "inside"))
     return tensors["nll"], LikelihoodKind(discrete, inside)
+
+
+def _reference_cache(
+    restored: RestoredRun, model: LatentVariableModel, most: int, samples: int, seed: int
+) -> BatchCache:
+    """The cache of scores of a run's test rows."""
+    return RunCaches(restored.run, model)({"reference": most, "samples": samples, "seed": seed})
+
+
+def _reference_columns(
+    restored: RestoredRun, model: LatentVariableModel, samples: int, seed: int, listener: StageListener | None
+) -> Tensor:
+    """Nats of each column of a run's test rows, shape (N, D); stored as those of `reference` are."""
+    cache = _reference_cache(restored, model, REFERENCE, samples, seed)
+    tensors = cache.load("columns")
+    if tensors is None or "nats" not in tensors:
+        test_rows = rows_of(restored).thinned(REFERENCE)
+        tensors = {"nats": _value_scores("columns", model, test_rows, samples, seed, listener)}
+        cache.save("columns", tensors)
+    return tensors["nats"]
 
 
 def percentiles(values: Tensor, reference: Tensor) -> Tensor:
