@@ -105,7 +105,7 @@ def test_whole_floating_point_labels_are_classes_in_every_call() -> None:
     assert torch.equal(model.context(labels, 4), model.to_model(Batch(x, labels=labels)).c)
     with pytest.raises(DataError, match=r"whole numbers, got 0\.5; a context must have shape \(N, 3\)"):
         model.encode(x, labels / 2)
-    with pytest.raises(DataError, match=r"shape \(4, 3\), got \(4, 2\); classes, shape \(4,\), will do"):
+    with pytest.raises(DataError, match=r"shape \(4, 3\), got \(4, 2\); or pass classes, shape \(4,\)"):
         model.encode(x, torch.zeros(4, 2))
 
 

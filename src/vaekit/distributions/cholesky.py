@@ -13,7 +13,8 @@ from .chain import Recalling
 class CholeskyNormal(Recalling, MultivariateNormal):
     """A multivariate normal that remembers the density of its last sample, computed from the noise.
 
-    That is exact even for a badly conditioned L, for which the triangular solve of torch's `log_prob` overflows.
+    This density is exact even for a badly conditioned L, for which the triangular solve of torch's `log_prob`
+    overflows.
     """
 
     def rsample(self, sample_shape: Sequence[int] = Size()) -> Tensor:

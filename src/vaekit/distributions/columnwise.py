@@ -18,7 +18,7 @@ from .counts import NegativeBinomial
 
 
 class LevelDistribution(Distribution):
-    """Numbers of levels 0, 1, …, L − 1, from logits; a level that a column does not have has the logit −∞.
+    """A categorical distribution over the levels 0, 1, …, L − 1; the logit of a level that a column lacks is −∞.
 
     Arguments:
         logits: Shape (..., L).
@@ -42,7 +42,7 @@ class LevelDistribution(Distribution):
         return self.logits.argmax(-1).to(self.logits.dtype)
 
     def log_prob(self, value: Tensor) -> Tensor:
-        """Log-probability, nats, of numbers of levels, which broadcast with the batch shape; −∞ for other numbers."""
+        """Log-probability, nats, of levels, which broadcast with the batch shape; −∞ for other numbers."""
         levels = self.logits.shape[-1]
         index = value.long().clamp(0, levels - 1)
         logits, index = torch.broadcast_tensors(self.logits, index.unsqueeze(-1))
@@ -51,7 +51,7 @@ class LevelDistribution(Distribution):
 
     @torch.no_grad()
     def sample(self, sample_shape: Any = torch.Size()) -> Tensor:  # noqa: B008
-        """Numbers of levels, shape (*sample_shape, *batch)."""
+        """Draw levels, shape (*sample_shape, *batch)."""
         probs = self.probs.expand(*sample_shape, *self.logits.shape)
         drawn = torch.multinomial(probs.reshape(-1, probs.shape[-1]), 1)
         return drawn.view(probs.shape[:-1]).to(probs.dtype)
@@ -117,12 +117,12 @@ class Columnwise(Distribution):
 
     @property
     def _known_scale(self) -> Tensor | None:
-        """The ratio s / s₀ of each row, shape (..., 1); 1 where s is not known, and None where none is."""
+        """The ratio s / s₀ of each row, shape (..., 1); 1 where s is not known; None if no row's is known."""
         return None if self.known_size is None else (self.known_size / self._median).nan_to_num(nan=1.0)
 
     @property
     def mean(self) -> Tensor:
-        """Means of numbers, counts at the known or else the median size factor, and the most probable levels."""
+        """Means of numbers, and the most probable levels; counts at the row's size factor, or at the median."""
         scale = self._known_scale
         return self._joined(
             [self._density(b, scale).mean if b.levels is None else b.p.mean.round() for b in self.blocks]

@@ -1,4 +1,4 @@
-"""The curved spaces of latents: whether a point lies in one, and the shortest way between two points."""
+"""The curved spaces of latents: whether a point lies in one, and the shortest path between two points."""
 
 from typing import Any
 
@@ -24,7 +24,7 @@ class Curved(Constraint):
         raise NotImplementedError
 
     def between(self, a: Tensor, b: Tensor, t: Tensor) -> Tensor:
-        """The point at a part t of the shortest way from a to b, points (..., d) that broadcast."""
+        """The point at the fraction t of the shortest path from a to b; both have shape (..., d), and broadcast."""
         raise NotImplementedError
 
     def __repr__(self) -> str:

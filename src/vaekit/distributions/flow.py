@@ -117,8 +117,8 @@ class GatedTransform(Transform):
     """y = σ·x + (1 − σ)·m with σ = sigmoid(s + 2), kept above 1e-3: at first close to the identity.
 
     Arguments:
-        m: Value that the gate lets in.
-        s: Openness of the gate for x, before the offset of 2.
+        m: Value with the weight 1 − σ.
+        s: Logit of σ before the offset of 2.
 
     Reference: Kingma et al. 2016, arXiv:1606.04934, section 4.
     """

@@ -14,7 +14,7 @@ class FullCovarianceMixture(Distribution):
 
     With a gradient, log p of all components is one product of matrices: the features (z, z zᵀ) with (Λ μ, −½ Λ), where
     Λ = Tᵀ T, about the mean of the μ_k. In float32 that is exact to about 1e-6·|z|²·|Λ|. Without a gradient the
-    residues T (z − μ) are squared one by one, which loses nothing.
+    residuals T (z − μ) are squared one by one, which is accurate for every z.
 
     Arguments:
         loc: μ, shape (K, Z).

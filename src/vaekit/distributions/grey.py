@@ -23,7 +23,7 @@ TOP = GREY_LEVELS - 1
 
 
 class _GreyLevels(Constraint):
-    """The values k/255, k = 0 … 255, as exactly as float32 can tell them."""
+    """The values k/255, k = 0 … 255, to within a thousandth of a level."""
 
     is_discrete = True
     event_dim = 0

@@ -39,12 +39,12 @@ class _Grid(Constraint):
 
 
 class CertainCodes(Distribution):
-    """One certain grid of codes for each row: it has probability 1, every other 0.
+    """One certain grid of codes for each row, with probability 1.
 
     Arguments:
         z: The codes, shape (B, D, *places), with the gradient for the encoder.
         penalties: Terms to subtract from the objective, each of shape (B,).
-        logged: Numbers to write down, each of shape (B,).
+        logged: Values to log, each of shape (B,).
     """
 
     arg_constraints: ClassVar[dict[str, Any]] = {}
@@ -89,7 +89,7 @@ class UniformCodes(Distribution):
     Arguments:
         codebook: The codes.
         latent_shape: (D, *places).
-        like: A tensor on the device.
+        like: A tensor on the device of the samples.
     """
 
     arg_constraints: ClassVar[dict[str, Any]] = {}

@@ -5,7 +5,7 @@ A posterior q(z | x, c):
 | it may have | what it is | without it |
 |---|---|---|
 | `penalties` | terms without a density, by name, each (B,); they are subtracted from the objective | there are none |
-| `logged` | other values to write down with the terms of the loss, by name, each (B,) | there are none |
+| `logged` | other values to log with the terms of the loss, by name, each (B,) | there are none |
 | `relaxed` | whether samples are relaxed and have no density | they have one |
 | `hard` | the discrete variables that its samples stand for, a distribution | it is q itself |
 
@@ -40,7 +40,7 @@ def penalties_of(q: Distribution) -> Mapping[str, Tensor]:
 
 
 def logged_of(q: Distribution | None) -> Mapping[str, Tensor]:
-    """Named values to write down, each of shape (B,), such as the codes in use."""
+    """Named values to log, each of shape (B,), such as the codes in use."""
     logged: Mapping[str, Tensor] = getattr(q, "logged", {})
     return logged
 
@@ -121,7 +121,7 @@ def given_observed(p: Distribution, x: Tensor, observed: Tensor) -> Distribution
 
 
 def average_over(p: Distribution, weights: Tensor) -> Tensor:
-    """One row from K weighted latents, shape (B, *event): the mean, or what `average(weights)` makes of levels.
+    """One row from K weighted latents, shape (B, *event): the mean, or what the method `average` of p returns.
 
     Arguments:
         p: Likelihood of K latents of each row, batch shape (K, B).
@@ -141,7 +141,7 @@ def weighted_mean(p: Distribution, weights: Tensor) -> Tensor:
 
 
 def resampled(p: Distribution, chosen: Tensor) -> Tensor | None:
-    """Rows for chosen latents, shape (n, B, *event); None where missing values do not belong to the latents.
+    """Rows for chosen latents, shape (n, B, *event); None if p has no method `resample`.
 
     Arguments:
         p: Likelihood of K latents of each row, batch shape (K, B).

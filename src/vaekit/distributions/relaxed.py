@@ -14,10 +14,10 @@ from .supports import is_discrete
 
 
 def centre(p: Distribution) -> Tensor:
-    """The mean; for a discrete distribution the likeliest value instead, which it can take.
+    """The mean, or the likeliest value of a discrete distribution, which need not take its mean.
 
     Raises:
-        ConfigError: The distribution has neither.
+        ConfigError: The distribution is not discrete, and has no mean.
     """
     if is_discrete(p):
         mode: Tensor = p.mode

@@ -29,5 +29,5 @@ def is_discrete(p: Distribution) -> bool:
 
 
 def takes_any_real(support: Constraint, z: Tensor) -> bool:
-    """Whether a support contains any real numbers; it tries values far from 0, of z's shape."""
+    """Whether a support contains all real numbers; it tries values far from 0, of z's shape."""
     return not support.is_discrete and bool(support.check(FAR * torch.randn(TRIED, *z.shape).to(z)).all())

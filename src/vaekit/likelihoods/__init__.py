@@ -9,13 +9,13 @@ the distribution that it returns.
 | any real numbers | `Normal`, `Laplace` | as it is |
 | 256 grey levels | `DiscretizedLogistic`, `DiscretizedLogisticMixture`, `BetaBinomial`, `Categorical` | k/255 |
 | counts | `Poisson`, `NegativeBinomial` | whole numbers |
-| columns of a table | `Columns` | numbers, and numbers of levels |
+| columns of a table | `Columns` | numbers, and indices of levels |
 
 | file | what |
 |---|---|
 | `base` | the contract, and the base of likelihoods of independent values |
 | `unit`, `grey`, `counts`, `location_scale` | pixels, grey levels, counts, real numbers |
-| `per_column`, `masking` | tables; self-masking: missing values that depend on the value |
+| `per_column`, `masking` | tables; self-masking: whether a value is missing depends on it |
 """
 
 from .base import Likelihood, PerValueLikelihood

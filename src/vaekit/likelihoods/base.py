@@ -1,4 +1,4 @@
-"""The base of likelihoods: from the network's output to independent values, bounds on it, and its bias.
+"""The base of likelihoods: from the network's output to independent values, bounds on the output, and its bias.
 
 Not for: a density itself (`vaekit.distributions` and torch).
 """
@@ -21,7 +21,7 @@ class Likelihood(nn.Module, ABC):
 
     Its `forward` returns a distribution. The batch shape is the shape of z without the dimensions of a latent; the
     event shape is the shape of x. Pictures show the mean. If the values of x are not independent given z, the methods
-    that `vaekit.distributions.protocols` lists say what is known of missing ones.
+    that `vaekit.distributions.protocols` lists say how missing values are treated.
 
     A plain module is accepted as well. It takes one output of the network for each value of x, unless it has
     `per_value` or `out_shape`. With a method `parameters_at`, as in `PerValueLikelihood`, it can start at the mean of
@@ -88,8 +88,8 @@ class PerValueLikelihood(Likelihood):
         options: Options of `per_value`.
 
     Attributes:
-        discrete: Whether p(x) is a probability, not a density, so that bits per dimension have a meaning. That holds
-            for x in the `support` of the returned distribution; a Bernoulli accepts grey x too, outside of it.
+        discrete: Whether p(x) is a probability, not a density, so that bits per dimension have a meaning. This holds
+            for x in the `support` of the returned distribution; a Bernoulli accepts grey x too, outside its support.
         tolerates_bf16: Whether rounding the network's output to 8 bits costs no more than noise. If it costs more,
             torch.autocast does not reach the network.
         independent: Class that joins the values of x into one distribution.

@@ -18,14 +18,14 @@ class Counts(PerValueLikelihood):
 
     A size factor is the depth at which a row was sampled, such as the total count of a cell. It is known beforehand: a
     covariate and not part of x. With `size_factor` the last column of the context c is log s, best centred to mean 0.
-    The model is conditional on it as on any other column; the caller chooses it to sample. The model then takes rows of
+    The model is conditional on log s as on any other column, so sampling needs it too. The model then takes rows of
     numbers as contexts, and no classes: their one-hot rows have no column for log s.
 
     Arguments:
         net: Network (..., Z), (B, C) → log μ before s (..., *event), bounded softly by ±16.
         context_size: C.
         size_factor: Whether the last column of c is log s.
-        log1p: Whether an encoder from a config sees log(1 + x); without it large counts diverge.
+        log1p: Whether an encoder from a config sees log(1 + x); without it training on large counts diverges.
 
     Raises:
         ConfigError: `size_factor` is set, but there is no context.
@@ -91,7 +91,7 @@ class NegativeBinomial(Counts):
         size_factor: Whether the last column of c is the log of a size factor of μ.
         log1p: Whether an encoder from a config sees log(1 + x).
 
-    Reference: Lopez et al. 2018, doi:10.1038/s41592-018-0229-2 (scVI). Their s is inferred, or the total.
+    Reference: Lopez et al. 2018, doi:10.1038/s41592-018-0229-2 (scVI). There s is inferred, or the row's total count.
     """
 
     def __init__(

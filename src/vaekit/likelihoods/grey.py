@@ -18,7 +18,7 @@ _CLIP = (1e-3, 1 - 1e-3)
 
 
 class DiscretizedLogistic(LocationScale):
-    """p(x | z, c) = Π of a logistic's mass within half a level of x; the levels 0 and 255 are open to the outside.
+    """p(x | z, c) = Π of a logistic's mass within half a level of x; the levels 0 and 255 take all mass beyond.
 
     The location is not squashed and may lie outside [0, 1].
 

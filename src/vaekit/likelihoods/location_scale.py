@@ -31,12 +31,12 @@ class LocationScale(PerValueLikelihood):
         scale: A fixed number; "shared", one learned for all values; or "per-pixel": the second group of the network's
             channels is its logarithm.
         centre: Origin of the network's location, one number or one for each channel of signals (C, L); "auto" is 0.
-        unit: Unit of the network's location, likewise; "auto" is 1. The location is centre + unit · output. A scale
-            that is learned or comes from the network is in this unit, too.
+        unit: Unit of the network's location, in the same form; "auto" is 1. The location is centre + unit · output. A
+            scale that is learned or comes from the network is in this unit, too.
 
     Attributes:
         limit: A log-scale that is learned or comes from the network is bounded softly by ± this.
-        start: The log-scale before this bound at the start of training; without training rows the class's own.
+        start: The log-scale before this bound at the start of training; without training rows the class's default.
         scale_words: Words that stand for a scale.
 
     Raises:
@@ -59,8 +59,8 @@ class LocationScale(PerValueLikelihood):
             _check_finite("scale", scale, "; to learn it, use 'shared'", low=0.0)
         self.scale = scale
         centres, units = _number(centre, 0.0), _number(unit, 1.0)
-        _check_finite("centre", centres, "; 'auto' takes that of the data")
-        _check_finite("unit", units, "; 'auto' takes that of the data", low=0.0)
+        _check_finite("centre", centres, "; 'auto' takes the mean of the data")
+        _check_finite("unit", units, "; 'auto' takes the standard deviation of the data", low=0.0)
         self.is_raw = (centres, units) == (0, 1)
         self._set("centre", centres)
         self._set("unit", units)
@@ -109,7 +109,7 @@ class LocationScale(PerValueLikelihood):
 
     @torch.no_grad()
     def parameters_at(self, mean: Tensor) -> Tensor:
-        """The location at which the mean is `mean` and, per pixel, the log-scale at the start."""
+        """The location at which the mean is `mean`, then the log-scale at the start if the scale is per pixel."""
         output = torch.stack([mean] + [torch.full_like(mean, self.start)] * (self.groups - 1))
         loc = self.location_at(mean, self.scale_of(output))
         return torch.cat([(loc - self.centre) / self.unit, *output[1:]])
@@ -183,7 +183,7 @@ class Standardized:
 
     @property
     def takes_missing(self) -> bool:
-        """Whether NaN is a missing value; otherwise it is 0 before it gets here."""
+        """Whether x has NaN for missing values; otherwise they are 0 already."""
         return isinstance(self.centre, Sequence)
 
     def __call__(self, x: Tensor) -> Tensor:
@@ -225,8 +225,8 @@ class Normal(RealLocationScale):
     Besides a number, "shared" and "per-pixel" the scale can be "optimal": σ² is the mean squared error of the batch,
     the value at which the batch is most likely. In training mode each `log_prob` computes it, without a gradient
     (the bound is stationary in it), and updates a running mean, as batch norm does. Samples and evaluation mode use the
-    running mean, so an evaluation is of one fixed model. Several ranks do not train it, since each sees only some rows
-    of a batch.
+    running mean, so an evaluation is of one fixed model. Several ranks cannot train it, since each sees only some
+    rows of a batch.
 
     Arguments:
         net: Network (..., Z), (B, C) → (..., *out_shape).
@@ -272,7 +272,7 @@ class Normal(RealLocationScale):
 class _FittedNormal(NormalDistribution):
     """N(μ, σ²); `log_prob` takes the mean of (x − μ)² for σ².
 
-    Where a gradient is recorded, the running mean moves a tenth towards it.
+    Where a gradient is recorded, the running mean moves a tenth of the way to that mean.
     """
 
     def __init__(self, loc: Tensor, mean_square: Tensor, least: float) -> None:

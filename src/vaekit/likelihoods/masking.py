@@ -1,6 +1,6 @@
-"""Self-masking: the probability p(s | x) that a value is missing depends on the value, beside a table's density.
+"""Self-masking of tables: p(s | x), the probability that a value is missing, depends on the value.
 
-Not for: values that are missing at random; their mask adds nothing to x.
+Not for: values that are missing at random; their mask tells nothing about x.
 """
 
 import copy
@@ -22,7 +22,7 @@ Sign = Literal["unknown", "high", "low"]
 class SelfMasking(nn.Module):
     """Whether a value is missing depends on that value alone: p(s_d = 0 | x_d) = sigmoid(w_d (u_d − b_d)).
 
-    u is the standardized number. A level has a logit of its own.
+    u is the standardized number. In a column of levels each level has its own logit.
 
     Arguments:
         columns: Columns of the table.
@@ -63,7 +63,7 @@ class NotAtRandom(Columnwise):
 
     Missing numbers are drawn from p(x_m | z), once for each latent, since they belong to the latent's weight; missing
     levels are summed over. A count that is missing is drawn without a gradient. `given(x, observed)` is the density of
-    these rows; its draws stay the same, and `average` and `resample` return them.
+    the rows x; its draws stay the same, and `average` and `resample` return them.
 
     Arguments:
         blocks: See `Columnwise`.
@@ -102,7 +102,7 @@ class NotAtRandom(Columnwise):
 
         Arguments:
             x: Values, shape (..., D).
-            observed: s, booleans of its shape.
+            observed: s, booleans of the shape of x.
         """
         log_x = self.log_prob_where(x, observed).masked_fill(~observed, 0).sum(-1)
         are_given = self.rows is not None and self.rows[0] is x and self.rows[1] is observed
@@ -128,7 +128,7 @@ class NotAtRandom(Columnwise):
         return LevelDistribution(probs.log() + logsigmoid(self.mechanism.of_levels(block.index, probs.shape[-1])))
 
     def level_probabilities(self, block: ColumnBlock) -> Tensor:
-        """Probabilities of the levels that are missing, shape (..., n, L)."""
+        """Probabilities of the levels of missing values, shape (..., n, L)."""
         return self._if_missing(block).probs
 
     def average(self, weights: Tensor) -> Tensor:

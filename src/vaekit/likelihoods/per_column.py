@@ -1,4 +1,4 @@
-"""The likelihood of a table: one density for each column, and log p summed over the observed ones."""
+"""The likelihood of a table: one density for each column, and log p summed over the observed columns."""
 
 from collections.abc import Callable, Sequence
 from typing import Any, Literal, get_args

@@ -47,7 +47,8 @@ class Bernoulli(PerValueLikelihood):
 class ContinuousBernoulli(PerValueLikelihood):
     """p(x | z, c) = Π p(x; η) ∝ exp(η·x) on [0, 1], η = net(z, c): a proper density for grey images.
 
-    Where x is exactly 0 or 1 this density grows with |η| without bound, so its figures compare with no others.
+    Where x is exactly 0 or 1 this density grows with |η| without bound, so its log p cannot be compared with that of
+    other likelihoods.
 
     Arguments:
         net: Network (..., Z), (B, C) → η (..., *event).

@@ -131,8 +131,8 @@ class LatentVariableModel(ModelInputs, ABC):
             x: Data, shape (B, *event).
             c: Context, shape (B, C), or classes, shape (B,).
             k: Importance samples for each row.
-            observed: Booleans of x's shape, true for known values; None where all are known. The posterior sees the
-                others as 0, or as NaN if it `sees_missing`; the likelihood leaves them out.
+            observed: Booleans of x's shape, true for known values; None if all are known. The posterior sees unknown
+                values as 0, or as NaN if the model `sees_missing`; the likelihood leaves them out.
             antithetic: Draw pairs μ ± σε, or bits from u and 1 − u: the errors of a pair cancel in part. k must be
                 even, and the posterior normal or Bernoulli.
 
@@ -208,7 +208,7 @@ class LatentVariableModel(ModelInputs, ABC):
             n: Number of samples.
             c: Context, shape (n, C); classes, shape (n,); or one class for all.
             generator: Source of randomness; torch's global one by default.
-            noise: Sample x too, instead of the mean.
+            noise: Return a sample of p(x | z, c) instead of its mean.
 
         Raises:
             ConfigError: n is not a whole number of at least 1.
@@ -293,6 +293,6 @@ def check_model(model: object) -> None:
     """
     if not isinstance(model, LatentVariableModel):
         raise ConfigError(
-            f"the model must be a LatentVariableModel, got {type(model).__name__}; make one of your networks by "
-            "Composed(posterior, prior, likelihood), or a whole one by build('vae', event_shape=…)"
+            f"the model must be a LatentVariableModel, got {type(model).__name__}; compose your "
+            "networks by Composed(posterior, prior, likelihood), or build a model by build('vae', event_shape=…)"
         )

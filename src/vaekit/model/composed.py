@@ -24,7 +24,7 @@ class Composed(LatentVariableModel):
         latent_size: Z, the width of z, for vectors.
         latent_shape: Event shape of z; by default the posterior's own `latent_shape`.
         context_size: C; 0 for an unconditional model.
-        event_shape: Event shape of x.
+        event_shape: Event shape of x; None if the model takes every shape.
     """
 
     def __init__(

@@ -13,9 +13,14 @@ SILENT_BELOW = 0.01  # nats: a latent with less carries nothing
 
 
 def kl_by_dimension(z: Tensor, q: Distribution, p: Distribution) -> Tensor | None:
-    """KL of each latent dimension, shape (B, *latent): in closed form, or log q − log p at z where there is none.
+    """KL of each latent dimension, shape (B, *latent), nats: in closed form, or the mean of log q − log p over z.
 
     None where posterior or prior does not factorize, or the posterior is a point.
+
+    Arguments:
+        z: Latents, shape (K, B, *latent).
+        q: Posterior.
+        p: Prior.
     """
     level_kls = []
     for level in levels_of(z, q, p):

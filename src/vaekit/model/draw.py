@@ -21,10 +21,10 @@ T = TypeVar("T")
 
 
 class remembered(Generic[T]):  # noqa: N801 - a decorator, like functools.cached_property
-    """A property that is computed once; after a first read without gradients, once more when they are recorded.
+    """A property that is computed once, and again if only the later read records gradients.
 
     Arguments:
-        function: The value, from the object.
+        function: Computes the value from the object.
     """
 
     def __init__(self, function: Callable[[Any], T]) -> None:
@@ -79,7 +79,7 @@ class LatentLevel:
 
     @remembered
     def analytic_kl(self) -> Tensor | None:
-        """KL(q ‖ p) in closed form, shape (B,), nats; None where there is none.
+        """KL(q ‖ p) in closed form, shape (B,), nats; None if there is no closed form.
 
         Where q depends on the levels before it, this is the mean over their K samples.
         """
@@ -132,7 +132,7 @@ class Draw:
         z: All latents, shape (K, B, *latent), as the likelihood got them.
         levels: Latent levels; none where z is a point without a density.
         likelihood: p(x | z), batch shape (K, B).
-        penalties: Named terms without a density, each (B,), that are subtracted from the objective.
+        penalties: Named terms without a density, each of shape (B,), that are subtracted from the objective.
         q: Posterior of all latents at once; by default the only level's.
         p: Prior of all latents at once; by default the only level's.
         observed: Booleans of x's shape, true for known values; None where all are known.
@@ -246,7 +246,7 @@ class Draw:
 
 
 def antithetic_pairs(q: Distribution, k: int) -> Tensor:
-    """Half of k samples of q and their counterparts, shape (k, B, Z).
+    """Draw k / 2 samples of q; return them, then their counterparts, shape (k, B, Z).
 
     The counterpart of a normal sample is its mirror image at the mean. A bit is 1 where u is above the probability of
     0, and its counterpart is 1 where 1 − u is.
@@ -274,7 +274,7 @@ def antithetic_pairs(q: Distribution, k: int) -> Tensor:
 def levels_of(z: Tensor, q: Distribution, p: Distribution) -> tuple[LatentLevel, ...]:
     """One level for each block of z if q and p draw the same blocks in turn, else one for all of z.
 
-    There is none if q is a point: a point has no density.
+    There is no level if q is a point, which has no density.
 
     Arguments:
         z: Latents, shape (K, B, *latent).

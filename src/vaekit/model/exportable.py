@@ -34,10 +34,10 @@ class Decoding(nn.Module):
 class Encoding(nn.Module):
     """(x, c) → the posterior mean z, and the rate and the distortion at z, in nats.
 
-    The rate is the KL in closed form where there is one. Elsewhere E_q log p is the mean over 2Z points: along each
-    axis, or each column of the Cholesky factor of a full covariance, √Z standard deviations to either side. That is
-    exact for a quadratic log p (Julier and Uhlmann 1997, doi:10.1117/12.280797). If q has no standard deviation either,
-    the rate is log q − log p at z.
+    The rate is the KL in closed form if there is one. Otherwise it is −H(q) − E_q log p, with E_q as the mean over 2Z
+    points: along each axis, or each column of the Cholesky factor of a full covariance, √Z standard deviations to
+    either side. This mean is exact for a quadratic log p (Julier and Uhlmann 1997, doi:10.1117/12.280797). If q is
+    discrete, is not over vectors, or has no entropy or standard deviation, the rate is log q − log p at z.
 
     Arguments:
         model: Any latent-variable model.

@@ -153,7 +153,7 @@ class ModelInputs(nn.Module):
 
     def _check_context(self, c: Tensor, n: int) -> None:
         if c.shape != (n, self.context_size):
-            classes = f"; classes, shape ({n},), will do" if self.takes_classes else ""
+            classes = f"; or pass classes, shape ({n},)" if self.takes_classes else ""
             raise DataError(f"the context must have shape ({n}, {self.context_size}), got {tuple(c.shape)}{classes}")
 
     def _check_takes_classes(self) -> None:

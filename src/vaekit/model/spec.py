@@ -20,12 +20,12 @@ class ModelSpec:
         context_size: C, the width of c; 0 for an unconditional model.
         takes_classes: Whether a class can stand for its one-hot row of c.
         class_names: Names of the classes, in their order; None where they are not known.
-        event_shape: Event shape of x, or None where any will do.
+        event_shape: Event shape of x; None if the model takes every shape.
         value_kind: Meaning of the numbers in x.
-        value_range: Least and greatest value of x, or None where any will do.
+        value_range: Least and greatest value of x; None if every number is allowed.
         columns: The columns of a table, for a model of tables.
-        column_kinds: Kinds of a table's columns as the config names them, that of the labels among them; or None.
-        sees_missing: Whether the posterior takes NaN for a missing value; others see 0 there.
+        column_kinds: Kinds of a table's columns and labels as the config names them; None without a config.
+        sees_missing: Whether the posterior gets NaN where a value is missing; otherwise it gets 0 there.
     """
 
     latent_shape: tuple[int, ...]

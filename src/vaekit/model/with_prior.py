@@ -45,7 +45,7 @@ class WithPrior(LatentVariableModel):
         return self.model.posterior(x, c)
 
     def prior(self, c: Tensor | None = None) -> Distribution:
-        """The other prior."""
+        """p(z | c) of the other prior."""
         with full_precision(self.device):
             p: Distribution = self.own_prior(c)
             return p

@@ -11,7 +11,7 @@ activation, and `start_output` sets its start.
 | `mlp` | fully connected |
 | `conv`, `resnet`, `stages` | convolutional, residual, and the parts of both |
 | `tabular` | the encoder of tables |
-| `unregistered` | a reference to a module of another owner |
+| `unregistered` | a reference to a module that another module owns |
 | `init`, `principal` | initialization by name; a start from principal components |
 """
 

@@ -94,7 +94,7 @@ class Encoder(Network):
 
     Attributes:
         transform: Function of x that the network sees, such as the logarithm; None for x itself.
-        sees_missing: Whether the network takes NaN for a missing value; others see 0 there.
+        sees_missing: Whether the network gets NaN where a value is missing; otherwise it gets 0 there.
     """
 
     transform: Callable[[Tensor], Tensor] | None = None
@@ -139,7 +139,7 @@ def map_shapes_of(net: nn.Module, features: int) -> tuple[tuple[int, ...], ...]:
 
 
 def maps_of(net: nn.Module, x: Tensor, c: Tensor | None) -> Sequence[Tensor]:
-    """The feature maps of rows from fine to coarse, and the features at the end; a plain module has only these.
+    """The feature maps of rows from fine to coarse, and the features at the end; a plain module has only features.
 
     Arguments:
         net: `Encoder` or a plain module.
@@ -215,7 +215,7 @@ def with_context(x: Tensor, c: Tensor | None) -> Tensor:
 
 
 def look_up(kind: str, name: str, table: Mapping[str, T]) -> T:
-    """Look a name up.
+    """Return the entry of a table by its name.
 
     Raises:
         ConfigError: There is no such name.
@@ -247,7 +247,7 @@ def dropping(probability: float) -> list[nn.Module]:
 
 
 def widths(option: str, values: Sequence[int]) -> tuple[int, ...]:
-    """The widths of layers.
+    """The widths of layers, checked.
 
     Raises:
         ConfigError: A width is not a whole number of at least 1.

@@ -34,7 +34,7 @@ class ConvEncoder(StagedEncoder):
             image.
 
     Raises:
-        ConfigError: The input is not an image, or an option has an unknown value.
+        ConfigError: The input is neither an image nor a signal, or an option has an unknown value.
     """
 
     def __init__(
@@ -82,8 +82,8 @@ class ConvDecoder(StagedDecoder):
     """The mirror image of `ConvEncoder`: two dense layers, then transposed convolutions.
 
     Arguments:
-        in_shape: Event shape of the latents: (Z,), or a grid (channels, h, w) or (channels, l) as small as the
-            encoder's last.
+        in_shape: Event shape of the latents: (Z,), or a grid (channels, h, w) or (channels, l) of the size of
+            the encoder's last map.
         out_shape: Shape of the output, (channels, H, W), or (channels, L).
         context_size: Width of c; 0 for none.
         channels: Channels of the stages, in the encoder's order: the last comes first here.
@@ -98,7 +98,7 @@ class ConvDecoder(StagedDecoder):
             planes of one pixel.
 
     Raises:
-        ConfigError: The output is not an image, or an option has an unknown value.
+        ConfigError: The output is neither an image nor a signal, or an option has an unknown value.
     """
 
     def __init__(

@@ -37,7 +37,7 @@ class MLP(Encoder, Decoder):
         in_shape: Event shape of the input; it is flattened.
         out_shape: Event shape of the output; without it the last hidden layer, after its activation, is the output.
         context_size: Width of c; 0 for none.
-        x: Training data, for their mean.
+        x: Training data, whose mean `centred` subtracts; without them it is 0.
         hidden: Widths of the hidden layers; without any the network is linear.
         activation: Nonlinearity of the hidden layers.
         negative_slope: Slope of "leaky-relu" below zero.

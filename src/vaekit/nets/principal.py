@@ -23,8 +23,8 @@ def principal_start(
 
     Arguments:
         encoder: A perceptron with rectified linear units, at least 2 Z in each layer.
-        mu: Layer from its features to the posterior's mean.
-        log_var: Layer from its features to the posterior's log-variance.
+        mu: Layer from the encoder's features to the posterior's mean.
+        log_var: Layer from the encoder's features to the posterior's log-variance.
         decoder: A perceptron of the same kind.
         x: Training rows, shape (N, *event).
         slope: Derivative of the output by the mean of x, shape event.

@@ -95,7 +95,7 @@ class ResNetDecoder(StagedDecoder):
     """The mirror image of `ResNetEncoder`: two dense layers, stages of residual blocks, a convolution.
 
     Arguments:
-        in_shape: Event shape of the latents: (Z,), or a grid (channels, h, w) as small as the encoder's last.
+        in_shape: Event shape of the latents: (Z,), or a grid (channels, h, w) of the encoder's last size.
         out_shape: Shape of the output, (channels, H, W).
         context_size: Width of c, which scales and shifts the channels before each convolution; 0 for none.
         channels: Channels of the stages, in the encoder's order; the last block of each doubles the image.

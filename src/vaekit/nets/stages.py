@@ -1,12 +1,12 @@
-"""Parts of convolutional networks: stages that halve an image or double it, the way in from latents, out to features.
+"""Parts of convolutional networks: stages that halve or double an image, layers from latents, layers to features.
 
 A signal (channels, L) is halved and doubled as an image is, along its one dimension.
 
 A stage halves the image, rounding up: n → ⌈n/2⌉. Kernels of 4 on even sizes and 3 on odd ones, with stride 2 and
-padding 1, give exactly that, and their transposes go exactly back: a decoder meets any size without cropping.
-With the user's kernel k and stride s the padding is ⌊(k − 1)/2⌋, and the transposes pad their output to fit.
-On even sizes every output pixel is covered equally often, which avoids a checkerboard (Odena, Dumoulin and Olah 2016,
-doi:10.23915/distill.00003).
+padding 1, give exactly that, and their transposes give the old size back: a decoder reaches any size without
+cropping. On even sizes every output pixel is covered equally often, which avoids a checkerboard (Odena, Dumoulin and
+Olah 2016, doi:10.23915/distill.00003). With the user's kernel k and stride s the padding is ⌊(k − 1)/2⌋, and the
+transposes pad their output to fit.
 """
 
 from abc import abstractmethod
@@ -125,7 +125,7 @@ class StagedEncoder(Encoder):
 
 
 class StagedDecoder(Decoder):
-    """The way in for latents, and stages that double an image.
+    """Layers from latents to the coarsest grid, and stages that double an image.
 
     Vectors go through two dense layers to the coarsest grid. Latents that are a grid of that size already, shape
     (channels, h, w), keep their places: one convolution of a single pixel gives them the channels of the first stage.
@@ -153,7 +153,7 @@ class StagedDecoder(Decoder):
     def way_in(
         self, channels: int, size: Size, dense: Dense, activation: Activation | Nonlinearity, context_size: int
     ) -> nn.Module:
-        """Layers from (N, *in_shape), with a context beside it if there is one, to (N, channels, *size)."""
+        """Layers from (N, *in_shape), with `context_size` values beside it, to (N, channels, *size)."""
         if self.in_shape[1:] == size:
             return CONV[len(size)](self.in_shape[0] + context_size, channels, 1)
         return from_vector(prod(self.in_shape) + context_size, dense, channels, size, activation)
@@ -170,8 +170,8 @@ class StagedDecoder(Decoder):
 class FiLM(nn.Module):
     """Scale and shift each channel as the context says: (1 + W_γ c) ⊙ h + W_β c.
 
-    The weights start at a tenth, so that every class begins near the identity. They are not a linear layer:
-    there an initialization by name would double the signal at every stage.
+    The weights start as draws of N(0, 0.1²), so that every class begins near the identity. They are not an `nn.Linear`:
+    an initialization by name would then double the signal at every stage.
 
     Arguments:
         channels: Channels of h, shape (N, channels, H, W).

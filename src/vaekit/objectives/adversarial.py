@@ -73,7 +73,7 @@ class Adversarial(nn.Module, Loss):
             return draw_rows(model.posterior_of(batch), len(batch))
 
     def discriminate(self, model: LatentVariableModel, batch: Batch, epoch: float) -> Terms:
-        """The loss of the discriminator: the cross-entropy of its guesses, log 2 while it knows nothing."""
+        """The discriminator's loss: its cross-entropy, shape (B,), nats; log 2 where its logits are 0."""
         with torch.no_grad():
             high, low, c = self.pair(self._latents(model, batch), model, batch)
         return Terms(0.5 * (softplus(-self.log_ratio(high, c)) + softplus(self.log_ratio(low, c))))
@@ -96,10 +96,11 @@ class Adversarial(nn.Module, Loss):
 
 
 class FactorVAE(Adversarial):
-    """−ELBO + γ·TC: the total correlation TC = KL(q(z) ‖ Π_j q(z_j)) of the aggregate posterior costs extra.
+    """−ELBO + γ·TC, with the total correlation TC = KL(q(z) ‖ Π_j q(z_j)) of the aggregate posterior.
 
-    A discriminator compares the latents of a batch with the same latents, the rows of each dimension permuted on their
-    own. It estimates log q(z) − log Π_j q(z_j); the mean is TC. In a conditional model, q(z) is over all classes.
+    A discriminator compares the latents of a batch with the same latents after a separate permutation of the rows in
+    each dimension. It estimates log q(z) − log Π_j q(z_j); the mean is TC. In a conditional model, q(z) is over all
+    classes.
 
     It logs `neg_elbo`, `rate`, `distortion`, `total_correlation` (nats) and `discriminator`.
 
@@ -140,7 +141,7 @@ class FactorVAE(Adversarial):
         return Terms(loss, logged)
 
     def pair(self, z: Tensor, model: LatentVariableModel, batch: Batch) -> tuple[Tensor, Tensor, Tensor | None]:
-        """Latents, and the same latents with each dimension permuted by itself."""
+        """Latents, and the same latents with the rows of each dimension permuted separately."""
         return z, permuted(z), None
 
 

@@ -46,7 +46,7 @@ class Traits:
 
 
 def objective(**traits: bool) -> Callable[[F], F]:
-    """Mark a function as an objective with these `Traits`; it then refuses anything but a draw, and misspelt words."""
+    """Mark a function as an objective with these `Traits`; it then refuses anything but a draw, and unknown words."""
     function_traits = Traits(**traits)
 
     def mark(function: F) -> F:
@@ -127,7 +127,7 @@ class Player:
 
     Arguments:
         name: Name of its mean loss in the log, and of its optimizer in checkpoints.
-        parameters: The weights that it changes; an opponent's are those of the loss module.
+        parameters: The weights that it changes; an opponent's weights belong to the loss module.
         loss: The loss that it minimises; the logged values join the model's.
         optimizer: Optimizer of its parameters. Schedules and clipping are for the model alone.
     """
@@ -204,13 +204,13 @@ class OfDraw(Loss):
     It logs `neg_elbo`, `rate` and `distortion`, in nats. With several latent levels it also logs the rate of each;
     `rate_1` belongs to the level nearest to the data. The draw's penalties, and the values in `logged` of the
     posterior's distribution, are logged under their own names. A draw without levels has neither a rate nor an ELBO;
-    one with relaxed samples has no ELBO.
+    a draw with relaxed samples has no ELBO.
 
     Arguments:
         function: The objective, called with a `Draw` and the options.
         options: Keyword arguments. A callable value is a schedule, called with the epoch, a float.
         samples: K, the number of samples for each row, at least 1.
-        antithetic: Draw the samples in pairs μ ± σε.
+        antithetic: Draw the samples in pairs; see `LatentVariableModel.draw`.
 
     Raises:
         ConfigError: `function` is not a function in Python, an option or its word is unknown, a schedule is not a
@@ -226,8 +226,8 @@ class OfDraw(Loss):
         check_count("samples", self.samples)
         if not callable(self.function):
             raise ConfigError(
-                f"an objective must be a function of a draw, such as vaekit.elbo, got {self.function!r:.60}; that of a "
-                "preset comes with fit(..., preset=name)"
+                f"an objective must be a function of a draw, such as vaekit.elbo, got {self.function!r:.60}; the "
+                "objective of a preset comes with fit(..., preset=name)"
             )
         try:
             parameters = inspect.signature(self.function).parameters.values()
@@ -292,7 +292,7 @@ class OfDraw(Loss):
 
     @property
     def is_bound(self) -> bool:
-        """Whether it is a lower bound on log p(x)."""
+        """Whether the function is a lower bound on log p(x)."""
         return self.traits.bound
 
     @property
@@ -351,8 +351,8 @@ def as_loss(objective: Callable[..., Any]) -> Loss:
     """The loss of an objective. A `Loss` or a module is a loss already; any other function is an objective of a draw.
 
     Raises:
-        ConfigError: The objective is a class or cannot be called; a function cannot be called with a draw and its
-            options, or a module not with a model, a batch and the epoch.
+        ConfigError: The objective is a class or cannot be called; a function does not take a draw and its options, or a
+            module does not take a model, a batch and the epoch.
     """
     if inspect.isclass(objective):
         raise ConfigError(f"the objective must be a function or an object, got the class {objective.__name__}; call it")

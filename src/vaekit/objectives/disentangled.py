@@ -22,7 +22,7 @@ def beta_tc(
 
     Arguments:
         draw: Samples with a factorized posterior and one level.
-        dataset_size: Number of training images N.
+        dataset_size: N, the number of training rows.
         beta: Weight of the total correlation.
         estimator: Minibatch-weighted or minibatch-stratified sampling.
 

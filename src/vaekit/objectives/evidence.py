@@ -60,7 +60,7 @@ def capacity_elbo(draw: Draw, *, gamma: float = 1000.0, capacity: float = 25.0, 
 def free_bits(draw: Draw, *, minimum: float = 0.1, per: Literal["dimension", "level"] = "dimension") -> Tensor:
     """−distortion − Σ_j max(minimum, KL_j), where KL_j is the batch mean of latent dimension j.
 
-    A dimension that carries less than `minimum` nats costs nothing more, so that the posterior does not collapse. A
+    A dimension that carries less than `minimum` nats gets no gradient from its KL: the posterior does not collapse. A
     level counts as one dimension if its KL has no closed form by dimension, or if `per` is "level".
 
     Reference: Kingma et al. 2016, arXiv:1606.04934, eq. 15.

@@ -26,8 +26,8 @@ class RegularizedAutoencoder(Loss):
         weight: Weight of the regularizer.
 
     Raises:
-        ConfigError: A weight is negative, the regularizer is unknown, or it is "l2" and the model has no
-            `decoder_parameters`.
+        ConfigError: A weight is negative, the posterior has noise, the regularizer is unknown, or it is "l2" and the
+            model has no `decoder_parameters`.
 
     Reference: Ghosh et al. 2020, arXiv:1903.12436, eq. 10, 11 (gradient) and 12 (l2). They fit the density after the
     training; `vae sample --from aggregate` does so too.

@@ -89,7 +89,7 @@ class Constant:
 
 @dataclass(frozen=True, kw_only=True)
 class OneCycle:
-    """A cosine up to the full learning rate over the first part `warm_up` of the training, and a cosine down to `end`.
+    """A cosine from `start` up to 1 over the first part `warm_up` of the training, then a cosine down to `end`.
 
     Reference: Smith and Topin 2017, arXiv:1708.07120; the cosine form is PyTorch's.
     """
@@ -175,10 +175,10 @@ class Exponential:
 
 @dataclass(frozen=True, kw_only=True)
 class Plateau:
-    """`factor` for each `patience` epochs without a better validation, as torch's ReduceLROnPlateau.
+    """Times `factor` after every `patience` epochs without a better validation loss.
 
-    The epochs count from the best one or from the last reduction, whichever is later. The trainer counts the
-    reductions, and a checkpoint stores them.
+    torch's ReduceLROnPlateau waits one epoch longer. The epochs count from the best one or from the last reduction,
+    whichever is later. The trainer counts the reductions, and a checkpoint stores them.
     """
 
     factor: float = 0.1

@@ -16,7 +16,7 @@ from .base import objective, score_function, with_value
 
 @score_function
 def rloo(draw: Draw, *, beta: float = 1.0, kl: KL = "auto") -> Tensor:
-    """ELBO with leave-one-out gradients: a score is weighted by its sample's gain over the mean of the others.
+    """ELBO with leave-one-out gradients: a score is weighted by its sample's gain over the mean of the other samples.
 
     The gradient is unbiased for any posterior. The KL is taken in closed form where there is one.
 
@@ -53,7 +53,7 @@ def disarm(draw: Draw, *, beta: float = 1.0, kl: KL = "auto") -> Tensor:
         Shape (B,), nats.
 
     Reference: Dong, Mnih and Tucker 2020, arXiv:2006.10680, eq. 7; Yin et al. 2020, "Probabilistic best subset
-    selection via gradient-based optimization", arXiv:2006.06448, found the same.
+    selection via gradient-based optimization", arXiv:2006.06448, found the same estimator.
     """
     q = draw.levels[0].q if len(draw.levels) == 1 else None
     if not (isinstance(q, Independent) and isinstance(q.base_dist, Bernoulli)):

@@ -30,7 +30,8 @@ class M2(nn.Module, Loss):
         num_classes: C.
         event_shape: Event shape of x.
         dataset_size: Number of training rows.
-        batches: Training batches. The classifier learns from their rows of known class, up to 10,000.
+        batches: Training batches. The classifier learns from their rows of known class, up to 10,000. None for a loss
+            that is only validated.
         alpha: Weight of the classifier.
         hidden: Widths of the classifier's hidden layers.
         activation: Nonlinearity of the hidden layers.

@@ -26,7 +26,7 @@ class Posterior(nn.Module, ABC):
 
     Attributes:
         latent_kind: Kind of the values of z: "real" numbers, "bits", one-hot "categories", "codes", "directions" on
-            the unit sphere, points of the Poincaré "ball". The prior has the same.
+            the unit sphere, points of the Poincaré "ball". The prior has the same kind.
         latent_shape: Event shape of z.
         latent_size: Number of values in z.
         decoded_shape: Event shape of the decoder's input: all of z, or less for a posterior of several levels.
@@ -47,7 +47,7 @@ class Posterior(nn.Module, ABC):
         self.latent_size = prod(latent_shape)
 
     def start(self, x: Tensor, c: Tensor | None = None) -> None:
-        """Start from the training data: called once all weights are initialized, and not when weights are loaded.
+        """Initialize from the training data: called after all weights are initialized, and not when weights are loaded.
 
         Arguments:
             x: Training data, shape (N, *event).

@@ -18,7 +18,7 @@ class BernoulliPosterior(FromFeatures):
 
     Arguments:
         net: Network (B, *event), (B, C) → (B, features).
-        features: Width of its output.
+        features: Width of the network's output.
         latent_size: Z.
     """
 
@@ -38,7 +38,7 @@ class CategoricalPosterior(FromFeatures):
 
     Arguments:
         net: Network (B, *event), (B, C) → (B, features).
-        features: Width of its output.
+        features: Width of the network's output.
         latent_size: Z.
         categories: Values that each variable can take.
     """
@@ -63,14 +63,14 @@ class CategoricalPosterior(FromFeatures):
 class GumbelSoftmaxPosterior(CategoricalPosterior):
     """The categorical posterior, relaxed while it trains: for any objective with a closed-form KL.
 
-    Outside of training its samples are always one-hot, so every figure of a trained model is of the discrete posterior.
+    Outside of training its samples are always one-hot, so a trained model is evaluated with the discrete posterior.
 
     Arguments:
         net: Network (B, *event), (B, C) → (B, features).
-        features: Width of its output.
+        features: Width of the network's output.
         latent_size: Z.
         categories: Values that each variable can take.
-        temperature: τ: small ones have less bias and more noise.
+        temperature: τ > 0: a small τ gives gradients with less bias and more noise.
         straight_through: Train on one-hot samples too, with the gradient of relaxed ones.
 
     Reference: Jang, Gu and Poole 2016, arXiv:1611.01144.

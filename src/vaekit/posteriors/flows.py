@@ -50,8 +50,8 @@ class IAFPosterior(MeanAndVariance):
         steps: Number of steps. Each step reverses the order of the dimensions.
         hidden: Widths of the hidden layers of each step's network.
 
-    Reference: Kingma et al. 2016, arXiv:1606.04934, algorithm 1; its h is one more output of the encoder, ours are the
-    features that give μ and σ too.
+    Reference: Kingma et al. 2016, arXiv:1606.04934, algorithm 1; there h is one more output of the encoder, here
+    it is the features that also give μ and σ.
     """
 
     def __init__(

@@ -24,7 +24,7 @@ class HierarchicalPosterior(Posterior):
 
     Arguments:
         net: Network (B, *event), (B, C) → (B, features).
-        features: Width of its output.
+        features: Width of the network's output.
         latent_size: Width of z_1, which the decoder reads.
         context_size: C; 0 for an unconditional model.
         upper_sizes: Widths of z_2, z_3, …; by default one level half as wide as z_1.

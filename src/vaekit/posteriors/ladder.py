@@ -23,12 +23,12 @@ class LadderPosterior(Posterior):
     """q(z_L | x) … q(z_1 | z_2, x), downwards: each level joins the prior's normal and the data's by their precisions.
 
     A network goes up from the features, d_1 = h, d_l = net_l(d_{l−1}), and gives a normal N(μ̂_l, σ̂_l²) at every level.
-    q(z_L | x) is the last of them. Each lower level joins its own with p(z_l | z_{l+1}) = N(μ_p, σ_p²):
+    q(z_L | x) is the last of these. Each lower level joins its normal with p(z_l | z_{l+1}) = N(μ_p, σ_p²):
     1/σ² = 1/σ̂² + 1/σ_p² and μ = σ² (μ̂/σ̂² + μ_p/σ_p²).
 
     Arguments:
         net: Network (B, *event), (B, C) → (B, features).
-        features: Width of its output.
+        features: Width of the network's output.
         latent_size: Width of z_1, which the decoder reads.
         context_size: C; 0 for an unconditional model.
         upper_sizes: Widths of z_2, z_3, …; by default one level half as wide as z_1.
@@ -98,13 +98,13 @@ def _corrected(prior: ChainStep, mu: Tensor, log_var: Tensor, drawn: Sequence[Te
 class TopDownPosterior(Posterior):
     """q(z_L | x) … q(z_1 | z_2 … z_L, x) along a path of states; prior, posterior and decoder share its networks.
 
-    The path begins at a learned state s_L (and the context). At level l the prior reads s_l, and the posterior reads
-    s_l and the encoder's features; then s_{l−1} = s_l + W z_l + net_l(s_l + W z_l). The decoder reads s_0. The top
-    level reads the encoder's last features, lower ones its finer feature maps, where it has several.
+    The path begins at a learned state s_L, plus a linear map of the context. At level l the prior reads s_l, and the
+    posterior reads s_l and the encoder's features; then s_{l−1} = s_l + W z_l + net_l(s_l + W z_l). The decoder reads
+    s_0. The top level reads the encoder's features; lower levels read its finer feature maps, if it has some.
 
     Arguments:
         net: Network (B, *event), (B, C) → (B, features), perhaps with `maps`.
-        features: Width of its output.
+        features: Width of the network's output.
         latent_size: Width of z at every level.
         context_size: C; 0 for an unconditional model.
         levels: L.
@@ -115,7 +115,7 @@ class TopDownPosterior(Posterior):
     Attributes:
         latent_sizes: Widths of all levels, z_1 first.
 
-    Reference: Child 2021, arXiv:2011.10650, section 3 and figure 3, with vectors for its grids and one block a level.
+    Reference: Child 2021, arXiv:2011.10650, section 3 and figure 3, with vectors for grids and one block per level.
     """
 
     def __init__(
@@ -150,7 +150,7 @@ class TopDownPosterior(Posterior):
 
     @property
     def decoded_shape(self) -> tuple[int, ...]:
-        """(width of a state,): the decoder reads the last one."""
+        """(width of a state,): the decoder reads the last state."""
         return (self.width,)
 
     def network(self, size_in: int, size_out: int) -> MLP:
@@ -197,8 +197,7 @@ class TopDownPosterior(Posterior):
 class StatePath:
     """States along the path of a posterior, each computed once for the same tensors of latents above it.
 
-    Posterior, prior and decoder have a path of their own, so that a draw with its densities computes the states three
-    times, once for each.
+    Posterior, prior and decoder each have a path, so a draw with its densities computes the states three times.
 
     Arguments:
         posterior: The posterior that the path belongs to.
@@ -233,7 +232,7 @@ class LastState(nn.Module):
 
     Arguments:
         net: Network (..., width), (B, C) → (..., *out_shape).
-        posterior: The posterior that the path belongs to. It is not a submodule, since it would be stored twice.
+        posterior: The posterior that the path belongs to. It is not a submodule: its weights would be stored twice.
     """
 
     def __init__(self, net: nn.Module, posterior: TopDownPosterior) -> None:

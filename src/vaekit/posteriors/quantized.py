@@ -1,6 +1,6 @@
 """Posteriors over a grid of codes: at every place of a feature map the encoder's output becomes the nearest code.
 
-With a point mass q and a prior over codes the ELBO is −distortion + log p(codes): an honest bound on log p(x).
+With a point mass q and a prior over codes the ELBO is −distortion + log p(codes): a bound on log p(x).
 
 Not for: learned codes (`vector_quantized`), or priors over codes (`vaekit.priors.code_priors`).
 """
@@ -29,9 +29,9 @@ class CodesPosterior(Posterior):
 
     Arguments:
         net: Network (B, *event), (B, C) → (B, features), with feature maps where latents are a grid.
-        features: Width of its output.
+        features: Width of the network's output.
         size: D, length of a code.
-        wanted_shape: Shape that the decoder wants.
+        wanted_shape: Shape of latents that suits the decoder (`Decoder.wanted_shape`).
         places: Number of codes of a row, if the decoder reads no grid.
 
     Attributes:
@@ -97,8 +97,8 @@ class FSQPosterior(CodesPosterior):
 
     Arguments:
         net: See `CodesPosterior`.
-        features: Width of its output.
-        wanted_shape: Shape that the decoder wants.
+        features: Width of the network's output.
+        wanted_shape: Shape of latents that suits the decoder (`Decoder.wanted_shape`).
         levels: L_d, each at least 2; their number is D.
         places: Number of codes of a row, if the decoder reads no grid.
 

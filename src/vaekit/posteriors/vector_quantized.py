@@ -31,15 +31,15 @@ class VQPosterior(CodesPosterior):
     remainder of the earlier steps. So there are K^steps codes at a place (residual quantization).
 
     Where a gradient is recorded, β‖z − sg(e)‖² draws the encoder to its codes (`commitment`). The codes follow it: as
-    running means of the outputs assigned to them ("ema"), or by the gradient of ‖sg(z) − e‖² (`codebook`). Both are
-    sums over places, values and steps; e is the sum so far. Without a gradient there are no penalties, and the ELBO is
-    a bound.
+    running means of the outputs assigned to them ("ema"), or by the gradient of ‖sg(z) − e‖² (`codebook`). Both costs
+    are sums over places, values and steps; e is the sum so far. Without a gradient there are no penalties, and the ELBO
+    is a bound.
 
     Arguments:
         net: See `CodesPosterior`.
-        features: Width of its output.
+        features: Width of the network's output.
         latent_size: D.
-        wanted_shape: Shape that the decoder wants.
+        wanted_shape: Shape of latents that suits the decoder (`Decoder.wanted_shape`).
         context_size: C; 0 for an unconditional model.
         codes: K.
         steps: Number of codes that are added up at a place.
@@ -241,7 +241,7 @@ def rotated(z: Tensor, e: Tensor) -> Tensor:
 
 
 def _nearest(vectors: Tensor, codes: Tensor) -> Tensor:
-    """The number of the code nearest to each row, shapes (..., D) and (K, D) → (...)."""
+    """The index of the code nearest to each row, shapes (..., D) and (K, D) → (...)."""
     return (codes.square().sum(-1) - 2 * vectors @ codes.T).argmin(-1)
 
 

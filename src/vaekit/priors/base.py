@@ -25,7 +25,7 @@ class Prior(nn.Module, ABC):
         latent_kind: Kind of the values of z, as in the posterior.
         learning_rate_factor: Factor on the learning rate of its own parameters.
         decays: Whether weight decay is applied to them.
-        for_vectors: Whether it knows vectors only, and is laid over latents of another shape. None means true if its
+        for_vectors: Whether it is for vectors only, and is reshaped to latents of another shape. None means true if its
             constructor takes `latent_size`, and neither `latent_shape` nor `posterior`.
     """
 
@@ -39,7 +39,7 @@ class Prior(nn.Module, ABC):
         """The prior, batch shape () or (B,), for c of shape (B, C) or None."""
 
     def start(self, posterior: nn.Module, x: Tensor, c: Tensor | None = None) -> None:
-        """Start from the training data: called once all weights are initialized, and not when weights are loaded.
+        """Initialize from the training data: called after all weights are initialized, and not when weights are loaded.
 
         Arguments:
             posterior: The model's posterior, (x, c) → q(z | x, c).
@@ -69,7 +69,7 @@ class OverGrid(Prior):
         self.latent_shape = tuple(latent_shape)
 
     def start(self, posterior: nn.Module, x: Tensor, c: Tensor | None = None) -> None:
-        """Start the prior over vectors, which takes the latents' own shape here."""
+        """Initialize the prior over vectors; the posterior that it gets has latents of `latent_shape`."""
         start = getattr(self.prior, "start", None)
         if start is not None:
             start(posterior, x, c)
@@ -81,5 +81,5 @@ class OverGrid(Prior):
 
 
 def over_grid(prior: P, latent_shape: Sequence[int]) -> "P | OverGrid":
-    """A prior over vectors, laid over latents of another shape where they have one."""
+    """The prior over vectors itself, or reshaped if latents are not vectors."""
     return prior if len(latent_shape) == 1 else OverGrid(prior, latent_shape)

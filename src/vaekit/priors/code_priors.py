@@ -1,4 +1,4 @@
-"""Priors over grids of codes: all alike, or one after another by a small recurrent network."""
+"""Priors over grids of codes: uniform, or autoregressive by a small recurrent network."""
 
 import math
 from collections.abc import Sequence
@@ -41,7 +41,7 @@ class UniformCodesPrior(Prior):
 class AutoregressiveCodesPrior(Prior):
     """p(z | c) = Π_t p(z_t | z_<t, c), place by place in reading order, by a gated recurrent network.
 
-    Training it with the rest does not change the encoder, since no gradient goes through a code. It can also be fitted
+    Training it with the model does not change the encoder, since no gradient goes through a code. It can also be fitted
     to the codes of a trained model.
 
     Arguments:

@@ -12,7 +12,7 @@ from .full_covariance import FullCovarianceNormalMixture
 
 STEPS = 100
 GAIN = 1e-3  # least gain of a step, in nats per latent
-LATENTS_AT_A_TIME = 2048  # with residues in memory
+LATENTS_AT_A_TIME = 2048  # with residuals in memory
 
 
 @torch.no_grad()
@@ -20,13 +20,13 @@ def fit_mixture(prior: FullCovarianceNormalMixture, z: Tensor, labels: Tensor | 
     """Fit a mixture to latents: the maximum of the posterior density of its parameters, by expectation maximization.
 
     Each component starts at a random latent and counts as if it had seen Z more points with the covariance
-    Σ/K^(2/Z), where Σ is the covariance of all latents. So none shrinks to a point. Classes are fitted one by one; the
-    components of a class without latents are fitted to all of them.
+    Σ/K^(2/Z), where Σ is the covariance of all latents. So no component shrinks to a point. Classes are fitted one by
+    one; the components of a class without latents are fitted to all latents.
 
     Arguments:
         prior: The mixture; its parameters are set.
         z: Latents, shape (N, Z).
-        labels: Classes of the latents, shape (N,), for a mixture with a context.
+        labels: Classes of the latents, shape (N,), for a mixture with a context; latents of class −1 are left out.
 
     Returns:
         For each class the objective after every step: log density and penalty, nats per latent.
@@ -63,7 +63,7 @@ def fit_mixture(prior: FullCovarianceNormalMixture, z: Tensor, labels: Tensor | 
 
 
 def _ascend(z: Tensor, k: int) -> tuple[Tensor, Tensor, Tensor, list[float]]:
-    """Means (k, Z), covariances (k, Z, Z) and weights (k,) of a mixture, and its ascent."""
+    """Means (k, Z), covariances (k, Z, Z) and weights (k,) of a mixture, and the objective after every step."""
     n, size = z.shape
     pooled = torch.cov(z.T).reshape(size, size) if n > 1 else torch.eye(size, dtype=z.dtype)
     pooled = pooled + (1e-6 * pooled.trace() / size + 1e-12) * torch.eye(size, dtype=z.dtype)

@@ -28,7 +28,7 @@ class _FlowPrior(Prior):
 
 
 class MAFPrior(_FlowPrior):
-    """A masked autoregressive flow as prior, conditional on c where there is one.
+    """A masked autoregressive flow as prior, conditional on c unless context_size is 0.
 
     Arguments:
         latent_size: Z.
@@ -47,7 +47,7 @@ class MAFPrior(_FlowPrior):
 
 
 class NSFPrior(_FlowPrior):
-    """A neural spline flow as prior, conditional on c where there is one.
+    """A neural spline flow as prior, conditional on c unless context_size is 0.
 
     Arguments:
         latent_size: Z.

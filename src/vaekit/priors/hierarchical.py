@@ -23,7 +23,7 @@ class HierarchicalPrior(Prior):
         activation: Nonlinearity of the hidden layers.
 
     Raises:
-        ConfigError: The posterior has one level.
+        ConfigError: The posterior is not hierarchical.
 
     Reference: Burda, Grosse and Salakhutdinov 2015, arXiv:1509.00519, section 5 (two stochastic layers).
     """

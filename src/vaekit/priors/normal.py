@@ -39,7 +39,7 @@ class LearnedNormal(Prior):
         context_size: C; 0 for one learned μ and σ.
 
     Reference: Sohn, Lee and Yan 2015, "Learning structured output representation using deep conditional generative
-    models", NeurIPS, section 4.1, where it is a network of c.
+    models", NeurIPS, section 4.1, where the prior is a network of c.
     """
 
     def __init__(self, latent_size: int, context_size: int = 0) -> None:

@@ -20,7 +20,7 @@ class SecondStagePrior(Prior):
     """p(z | c) = ∫ N(z; μ(u, c), γ² I) N(u; 0, I) du, a VAE of latents; u has the dimensions of z.
 
     Its log_prob is the logarithm of an unbiased estimate of p(z | c), from importance samples of q(u | z, c), drawn
-    anew for every call. Its expectation is at most log p(z | c), so every bound with it stays a bound.
+    anew for every call. The expectation of log_prob is at most log p(z | c), so every bound with it stays a bound.
 
     Arguments:
         latent_size: Z.

@@ -110,7 +110,7 @@ class DataRecord:
 
     @property
     def wiring(self) -> dict[str, Any]:
-        """The wiring of the parts of a model."""
+        """What the parts of a model depend on: the shape of a row, the classes and the columns."""
         return {
             "event_shape": self.event_shape,
             "num_classes": self.num_classes,

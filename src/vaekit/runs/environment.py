@@ -42,7 +42,7 @@ SETUP = (
 
 
 def made_with(config: Config, data: Dataset, model: LatentVariableModel, ranks: int = 1) -> dict[str, Any]:
-    """The contents of `environment.json`."""
+    """The entries of `environment.json`, without those that `Run.create` adds."""
     return {
         **setup(config, model.device, ranks),
         "command": [Path(sys.argv[0]).name.replace("__main__.py", "vae"), *sys.argv[1:]],

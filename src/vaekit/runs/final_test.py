@@ -17,7 +17,7 @@ from ..training import validate
 
 
 def write_test(run: Run, model: LatentVariableModel, loss: Loss, rows: Batches, *, row_word: str) -> None:
-    """Measure the test rows, and write test.json: the terms of a draw, and the terms that another kind of loss logs.
+    """Measure the test rows, and write test.json: the terms of a draw, and what a loss logs if it is no `OfDraw`.
 
     A mean that is not finite is null in the file; a warning says so.
 

@@ -88,7 +88,7 @@ def fit(
         listener: A listener to the progress.
         progress: Whether to show the progress on stderr; by default in a terminal and in a notebook, unless there is a
             `listener`.
-        settings: Fields of `config.Fit`, which take precedence: `epochs=3, batch_size=64, learning_rate=1e-3`.
+        settings: Fields of `config.Fit`, which override `options` and the preset: `epochs=3, learning_rate=1e-3`.
 
     Returns:
         One record for each epoch: means over its rows by name, means over the validation rows, and timings.

@@ -127,7 +127,7 @@ class Panel:
     Arguments:
         name: Name of its file.
         draw: Draws the picture.
-        fits: Whether there is such a picture of a model and its data.
+        fits: Whether this picture can be drawn of a model and its data.
         suffix: Suffix of its file.
     """
 
@@ -174,7 +174,7 @@ def _interpolation(inputs: PanelInput) -> Any:
     c = _cycled(inputs.model, 12)
     names = [] if c is None else [inputs.names[i] if i < len(inputs.names) else str(i) for i in c.tolist()]
     space = support_in(inputs.model.prior(inputs.model.context(c, 12)))
-    title = "Straight lines" if space is None else f"Shortest ways {space.where}"
+    title = "Straight lines" if space is None else f"Shortest paths {space.where}"
     picture = plot.interpolation(inputs.model, c=c, names=names, generator=inputs.generator())
     return picture.titled(f"{title} between two latents of the prior")
 
@@ -249,7 +249,7 @@ def _save_panel(run: Run, panel: Panel, picture: Any) -> None:
 
 @contextmanager
 def _left_out(name: str) -> Iterator[None]:
-    """Within the block an error becomes a warning, unless the disk is full: a picture ends no training."""
+    """Within the block an error becomes a warning, unless the disk is full: a picture must not end a training."""
     try:
         yield
     except RunError:

@@ -82,7 +82,7 @@ def resume(
         run: A run, its folder or name; the newest run by default.
         root: Folder of all runs.
         progress: Whether to show the progress on stderr; by default in a terminal and in a notebook.
-        trust: Whether to import the caller's own code, if the run names it.
+        trust: Whether to import code that the run's config names by import path.
         settings: Fields of the section [train] to change, of those that `runs.lifecycle.CHANGEABLE` names.
 
     Returns:
@@ -90,7 +90,7 @@ def resume(
 
     Raises:
         RunError: The run does not exist, is finished or in use, or its data have changed.
-        ConfigError: A setting cannot be changed, or the run names code of the caller's own without `trust`.
+        ConfigError: A setting cannot be changed, or the config names code by import path without `trust`.
         NumericalError: The loss is not finite; the run keeps its last good state.
     """
     restored = RestoredRun.of(run, root=root, trust=trust)

@@ -42,13 +42,13 @@ def repeat_run(
     """Train a finished run again, from its config and with the same number of threads, in a new run folder.
 
     Arguments:
-        run: The run to repeat; a `RestoredRun` if it names the caller's own code.
+        run: The run to repeat; a `RestoredRun` if its config names code by import path.
         name: Name of the new run folder; the preset's name and the time by default.
         root: Folder of all runs.
         listener: A listener to the progress.
 
     Raises:
-        RunError: The run is not finished, or its settings were changed on the way.
+        RunError: The run is not finished, or was resumed with other settings.
     """
     restored = RestoredRun.of(run)
     run = restored.run

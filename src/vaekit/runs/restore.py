@@ -60,11 +60,11 @@ class RestoredRun:
         Arguments:
             run: A run, its folder or name; the newest run by default.
             root: Folder of all runs.
-            trust: Whether to import the caller's own code, if the run names it.
+            trust: Whether to import code that the run's config names by import path.
 
         Raises:
             RunError: The run does not exist.
-            ConfigError: `run` is not a run, or its config names the caller's own code without `trust`, or a part that
+            ConfigError: `run` is not a run, or its config names code by import path without `trust`, or a part that
                 does not exist.
         """
         if isinstance(run, RestoredRun):
@@ -156,8 +156,8 @@ class RestoredRun:
     def dataset(self, name: str | None = None) -> Dataset:
         """The data set that the run was trained on, or another one that its model takes, with the run's classes.
 
-        Its own data set has all of its labels, and the splits of the training. All rows of another path are test rows,
-        unless it is split; see `load_evaluation_data`.
+        The run's own data set has all of its labels, and the splits of the training. All rows of another path are test
+        rows, unless the path has splits; see `load_evaluation_data`.
 
         Arguments:
             name: Another data set, by name or path.

@@ -1,6 +1,6 @@
-"""The config of a run; that of an earlier version's run becomes an equivalent config of this version.
+"""The config of a run; a config of an earlier version becomes an equivalent config of this version.
 
-Not for: checkpoints (`store.checkpoint`) and evaluations (`evaluation.values`), which migrate on their own.
+Not for: checkpoints (`store.checkpoint`) and evaluations (`evaluation.values`), which are migrated there.
 """
 
 import os

@@ -15,7 +15,7 @@ from ..training import Listener, Record
 
 
 def require_tensorboard() -> Any:
-    """TensorBoard's writer.
+    """TensorBoard's class `SummaryWriter`.
 
     Raises:
         ConfigError: TensorBoard is not installed.

@@ -39,7 +39,7 @@ def training_progress(epochs: int | None, *, introduced: bool = True) -> Iterato
     """A listener that shows the progress on stderr within a block.
 
     Arguments:
-        epochs: Number of epochs of the training.
+        epochs: Number of epochs of the training; None if its length is in steps.
         introduced: Whether to print first what is trained.
     """
     console = _console()
@@ -54,7 +54,7 @@ class Replicates:
     """Shows the trainings of a series on stderr.
 
     Arguments:
-        epochs: Number of epochs of each training.
+        epochs: Number of epochs of each training; None if its length is in steps.
         count: Number of trainings.
         side_by_side: Whether several are trained at the same time; then each epoch is one line that names the seed.
     """

@@ -14,7 +14,7 @@
       test.json          −ELBO, rate and distortion of the test rows after training
       latents/, scores/  results of `vae encode` and `vae score`
 
-It knows nothing of models and training, and importing it imports no torch: `vae runs` answers at once.
+This package knows nothing of models and training, and importing it imports no torch: `vae runs` answers at once.
 
 | file | what |
 |---|---|

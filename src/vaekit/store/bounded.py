@@ -82,8 +82,8 @@ def toml_table(text: str) -> dict[str, Any]:
 def _outline(text: str) -> str:
     """A TOML text with "w" for every word, text in quotes and comment, and without blanks.
 
-    The time of tomllib grows with the square of the length of a dotted key, 0.7 s for 16 KiB, so that its keys are
-    counted first.
+    The time of tomllib grows with the square of the length of a dotted key, 0.7 s for 16 KiB, so the depth of
+    the keys is checked first.
 
     >>> _outline("[a . 'b.c']  # d.e")
     '[w.w]w'

@@ -138,7 +138,7 @@ def sha256(path: Path) -> str:
 
 
 def write(path: Path, data: bytes) -> None:
-    """Write a file in one step: whatever happens, it has its old content or all of the new one.
+    """Write a file in one step: whatever happens, it has its old content or all of its new content.
 
     Raises:
         RunError: The file cannot be written, or a device, a pipe or a folder has its name.
@@ -173,7 +173,7 @@ def _new_content(path: Path, data: bytes) -> Iterator[Path]:
 
 
 def write_new(path: Path, data: bytes) -> None:
-    """Write a file that does not exist yet, down to the disk.
+    """Write a new file, and flush it to the disk.
 
     Raises:
         OSError: The file exists or cannot be written.
@@ -185,7 +185,7 @@ def write_new(path: Path, data: bytes) -> None:
 
 
 def append(path: Path, line: bytes) -> None:
-    r"""Append one line (that ends in "\n"), down to the disk; a part of a line from a killed process is dropped.
+    r"""Append one line (that ends in "\n"), flushed to the disk; a part of a line from a killed process is dropped.
 
     Raises:
         RunError: The line cannot be written; then the file has the lines it had before.
@@ -224,7 +224,7 @@ def open_regular(path: Path, *, change: bool = False, fault: type[VAEError] = Ru
 
 
 def identity(folder: Path) -> tuple[int, int] | None:
-    """Device and inode of a folder, which tell it from another of its name; None without a folder."""
+    """Device and inode of a folder, which tell it from another folder of its name; None if it does not exist."""
     try:
         status = os.lstat(folder)
     except OSError:
@@ -233,7 +233,7 @@ def identity(folder: Path) -> tuple[int, int] | None:
 
 
 def sync(folder: Path) -> None:
-    """Bring the names in a folder (what was made, renamed, removed) down to the disk."""
+    """Flush the entries of a folder (what was made, renamed, removed) to the disk."""
     if sys.platform == "win32":  # Windows cannot open a folder
         return
     descriptor = os.open(folder, os.O_RDONLY)

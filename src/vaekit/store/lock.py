@@ -99,7 +99,7 @@ class Lock:
 
 def _take(file: IO[bytes], attempts: int) -> bool:
     """Try to lock an open file; closing the file unlocks it."""
-    from filelock import lock_descriptor  # its import takes as long as `vae runs` in all
+    from filelock import lock_descriptor  # its import takes as long as the whole of `vae runs`
 
     for _ in range(attempts):
         if lock_descriptor(file.fileno(), blocking=False):

@@ -1,6 +1,6 @@
 """One run: its folder, and everything that is read from it and written to it.
 
-Not for: models, configs or training. Here are tensors by name, tables and text.
+Not for: models, configs or training. This file knows only tensors by name, tables and text.
 """
 
 import os
@@ -287,7 +287,7 @@ class Run:
         return checkpoint.load(files.confine(self.path, "checkpoints"), kind, parts, limit)
 
     def weights_sha256(self, kind: CheckpointKind = "best") -> str | None:
-        """SHA-256 of the file with the weights of a checkpoint, as recorded beside it; None where none can be read.
+        """SHA-256 of the file with the weights of a checkpoint, as recorded beside it; None if no manifest can be read.
 
         Arguments:
             kind: "last", or "best" (the last where there is no best).

@@ -80,7 +80,7 @@ def to_remove(root: Path, targets: Sequence[str], listed: Sequence[dict[str, Any
         listed: The summaries of all runs.
 
     Raises:
-        RunError: There is neither a run nor a state of a name, or the run is being trained.
+        RunError: A target is neither a run nor one of these states, or a run is being trained.
     """
     leftovers = [
         _unread(word, "left over") for word in targets if COMPONENT.fullmatch(word) and is_leftover(root / word)
@@ -93,7 +93,7 @@ def to_remove(root: Path, targets: Sequence[str], listed: Sequence[dict[str, Any
     chosen = [summary for summary in candidates if summary["name"] in targets or summary["state"] in targets]
     for summary in chosen:
         if summary["state"] == "running":
-            raise RunError(f"run {summary['name']} is being trained; stop that first")
+            raise RunError(f"run {summary['name']} is being trained; stop the training first")
     return chosen
 
 

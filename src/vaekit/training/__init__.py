@@ -4,7 +4,7 @@
 |---|---|
 | `loop`, `step` | the loop; one step: gradients of all players, optimizers, count |
 | `trainer` | a training from step to step and from epoch to epoch |
-| `trained_parts`, `players` | what it changes: a model, its loss and its players; the players and their optimizers |
+| `trained_parts`, `players` | what a training changes: model, loss and players; the players and their optimizers |
 | `progress`, `averages` | the progress of a training; averages of its weights |
 | `learning_rate`, `listener` | the factor on the learning rate; listeners to the progress |
 | `state`, `meter` | the state to save and restore; the counts on the device |

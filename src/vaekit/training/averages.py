@@ -13,7 +13,7 @@ from ..errors import ConfigError
 
 
 class Averages:
-    """Averages of weights: exponential moving ones by the option `ema`, or those of an optimizer that averages itself.
+    """Averages of weights: exponential moving averages by the option `ema`, or those that the optimizer keeps.
 
     Arguments:
         weights: The weights.
@@ -22,7 +22,7 @@ class Averages:
 
     Attributes:
         ema: The moving averages; empty without `options.ema`.
-        good_steps: Number of steps in them.
+        good_steps: Number of steps that the moving averages cover.
 
     Raises:
         ConfigError: The optimizer averages the weights, and `options.ema` would too.
@@ -40,10 +40,11 @@ class Averages:
         self.good_steps = torch.zeros((), device=self.weights[0].device)
 
     def update(self, bad: Tensor) -> None:
-        """Move the averages of `ema` towards the weights; not after a skipped step.
+        """Move the averages of `ema` towards the weights, unless the step was skipped.
 
-        At first they move faster, by 9/(10 + t) at step t, so that they cover the last tenth of a short training. With
-        1 − ema alone, the first weights would still be half of the average after 700 steps of ema = 0.999.
+        With `ema_warm_up` they first move faster, by 9/(10 + t) at step t, so that they cover the last tenth of a short
+        training. With 1 − ema alone, the first weights would still be half of the average after 700 steps of
+        ema = 0.999.
 
         Arguments:
             bad: Whether the step is bad, a boolean on the device.

@@ -148,7 +148,7 @@ class Checkpointer:
             self.save()
 
     def after_epoch(self, record: Record) -> None:
-        """Remember the state and write the record; save if that costs less than 2 % of the time."""
+        """Remember the state and write the record; save if a save is due, or costs less than 2 % of the time."""
         self.snapshot()
         if self.run is None:
             return

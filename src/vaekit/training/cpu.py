@@ -12,9 +12,9 @@ from contextvars import ContextVar
 
 import torch
 
-TRIALS = 5  # steps of each kind
-LONG_ENOUGH = 0.5  # seconds of trials
-FAR_SLOWER = 1.5  # times: a quiet machine never loses as much by its second thread
+TRIALS = 5  # timed steps for each number of threads
+LONG_ENOUGH = 0.5  # seconds; after that no further trial begins
+FAR_SLOWER = 1.5  # times; on an idle machine a second thread never costs as much
 CHOSEN = ("OMP_NUM_THREADS", "MKL_NUM_THREADS")  # environment variables with the user's choice
 
 _flush: ContextVar[bool | None] = ContextVar("flush", default=None)
@@ -26,8 +26,8 @@ def flushed(on: bool | None = None) -> Iterator[None]:
     """Within the block numbers below 2⁻¹²⁶ ≈ 1e-38 count as 0: Intel's processors compute far faster with 0.
 
     After a few epochs many averages of Adam are that small: those of dead units and of pixels that are always black.
-    The setting holds for this thread, and for the threads that torch starts within the block. A processor that lacks it
-    goes without.
+    The setting holds for this thread, and for the threads that torch starts within the block. A processor that
+    lacks the setting ignores it.
 
     Arguments:
         on: Whether to turn it on; None takes the setting of an outer block, else True.
@@ -51,8 +51,8 @@ def keep_freed_blocks() -> None:
     """Let the C library keep freed blocks of up to 31 MiB for the next result instead of giving them to the system.
 
     glibc does so once it has freed a block of that size (mallopt(3), M_MMAP_THRESHOLD); this block is never touched,
-    so it costs no memory. Otherwise large results cost a page fault for every 4 KiB, up to half of the time. It holds
-    for the whole process, from its first estimate on: afterwards up to 62 MiB of freed memory stay with the process.
+    so it costs no memory. Otherwise large results cost a page fault for every 4 KiB, up to half of the time. The
+    effect lasts for the rest of the process, which keeps up to 62 MiB of freed memory.
     """
     torch.empty(31 << 20, dtype=torch.uint8)
 
@@ -117,7 +117,7 @@ class Pace:
         """The factor by which steps are slower, reported once, when they have stayed slow; else None.
 
         Arguments:
-            seconds: Duration of a step since the last check.
+            seconds: Mean duration of a step since the last check.
         """
         self.best = min(self.best, seconds)
         self.slow = self.slow + 1 if seconds > self.limit * self.best else 0

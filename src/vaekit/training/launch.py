@@ -52,7 +52,10 @@ def _number(name: str, low: int, high: int, default: int | None = None) -> int:
 
 
 def _see_one_gpu() -> bool:
-    """Hide all GPUs of this machine but this rank's own, or all if there are too few. CUDA must not have started."""
+    """Hide all GPUs of this machine but this rank's own, or all if there are too few; return whether it has one.
+
+    CUDA must not have started.
+    """
     devices = torch.cuda.device_count()
     ranks = _number("LOCAL_WORLD_SIZE", 1, MOST_RANKS, default=1)
     number = _number("LOCAL_RANK", 0, ranks - 1, default=0)

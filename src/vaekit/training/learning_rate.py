@@ -11,7 +11,7 @@ from .progress import Progress
 
 
 class LearningRateFactor:
-    """A schedule over the length of one training, and its reductions.
+    """The factor of a schedule over one training, and the reductions of an adaptive schedule.
 
     Arguments:
         schedule: Factor on the rate by epoch; constant by default.

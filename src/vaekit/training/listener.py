@@ -19,7 +19,13 @@ class Listener(Protocol):
         return
 
     def step(self, progress: Progress, batches: int | None, means: Mapping[str, float]) -> None:
-        """Called a few times a second, with the batches in an epoch, and the epoch's means and rows until now."""
+        """Called a few times a second.
+
+        Arguments:
+            progress: The progress.
+            batches: Number of batches in an epoch; None if it is not known.
+            means: The epoch's means and rows until now, by name.
+        """
         return
 
     def resumed(self, record: dict[str, Any]) -> None:

@@ -95,7 +95,7 @@ def train_epochs(
         One record for each epoch.
 
     Raises:
-        VAEError, Interrupted: As of `vaekit.fit`.
+        VAEError, Interrupted: See `vaekit.fit`.
     """
     check_trainable(model)
     loss, options = plan.loss, plan.options
@@ -188,7 +188,7 @@ def check_loaded_rows(model: LatentVariableModel, loss: Loss, train: Any, valida
     """Check all rows that are in memory.
 
     Raises:
-        DataError: The model has no density for a value, or needs an unknown class.
+        DataError: The model has no density for a value, or the loss needs an unknown class.
     """
     for name, loader in (("training", train), ("validation", validation)):
         if isinstance(loader, Batches):
@@ -258,7 +258,7 @@ def _length(loader: Iterable[Any]) -> int | None:
 
 
 def in_epochs(options: Fit, batches: int | None) -> tuple[Fit, float]:
-    """Options with the epochs that `steps` need, if they are set; and the length in epochs.
+    """The options, with as many epochs as `steps` needs if it is set; and the length of the training in epochs.
 
     Arguments:
         options: Training options.

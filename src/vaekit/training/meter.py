@@ -16,7 +16,7 @@ MOST_SKIPPED = 100  # steps in a row; a training that fails so often does not re
 
 
 class Meter:
-    """The sums of an epoch by name, and the first bad step.
+    """The sums of an epoch by name, and the first step at which too many steps in a row were bad.
 
     Arguments:
         device: Device of the training.
@@ -26,7 +26,7 @@ class Meter:
         allowed: How many bad steps in a row the training tolerates.
         names: Names of the sums; known from the first step on.
         sums: Sums of the epoch: one for each name, then the rows and the skipped steps.
-        bad_step: The first step that was bad, or −1.
+        bad_step: The first bad step that directly follows `allowed` bad steps, or −1.
         bad_in_a_row: Bad steps in a row until now.
         steps: Steps until now.
     """
@@ -60,9 +60,9 @@ class Meter:
 
         Arguments:
             loss: Sum over the rows.
-            rate: Sum over the rows, if there is one.
+            rate: Sum over the rows, nats; None if the loss logs no rate.
             rows: Number of rows.
-            norm: Norm of the gradient, if it matters.
+            norm: Norm of the gradient; None to leave it unchecked.
         """
         bad = ~loss.isfinite()
         if rate is not None:
@@ -90,7 +90,7 @@ class Meter:
         self.steps.add_(1)
 
     def first_bad(self) -> int | None:
-        """The first bad step, or None: this waits for the device."""
+        """The number of `bad_step`, or None: this waits for the device."""
         bad = int(self.bad_step)
         return bad if bad >= 0 else None
 

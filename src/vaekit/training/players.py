@@ -28,7 +28,7 @@ def players_of(
             of the loss that no opponent trains. The other weights stay as they are.
 
     Raises:
-        ConfigError: No weight is trained, or the optimizer is not one that takes a step after each batch.
+        ConfigError: No weight is trained, or `optimizer` is no optimizer, needs a closure, or has none of the weights.
     """
     opponents = list(loss.opponents(model))
     taken = {id(p) for player in opponents for p in player.parameters}
@@ -67,7 +67,7 @@ def check_trainable(model: LatentVariableModel) -> None:
     """Check that gradients can be taken at the weights of a model.
 
     Raises:
-        ConfigError: Gradients are turned off, or a weight has no value or only half of the precision.
+        ConfigError: Gradients are turned off, or a weight has no value or is of half precision.
     """
     if not torch.is_grad_enabled():
         raise ConfigError(

@@ -15,7 +15,7 @@ class Progress:
         seconds: Seconds of the current epoch.
         learning_rate: Learning rate of the model's last step.
         best, best_epoch: The least validation loss, and the epoch with the best weights, counted from 1.
-        reductions, reduced_epoch: How often the schedule `plateau` has lowered the rate, and its last epoch, from 1.
+        reductions, reduced_epoch: How often the schedule `plateau` has lowered the rate, and after which epoch last.
     """
 
     epoch: int = 0

@@ -140,7 +140,7 @@ class Ranks:
 
     @contextmanager
     def raise_together(self) -> Iterator[None]:
-        """If the block fails on one rank, it fails on all ranks, with the error of the first one that failed."""
+        """If the block raises a `VAEError` on a rank, it raises on all ranks the error of the lowest such rank."""
         own_error: list[VAEError | None] = [None]
         try:
             yield
@@ -181,7 +181,7 @@ _joined: ContextVar[Ranks] = ContextVar("ranks", default=ALONE)
 
 @contextmanager
 def joining(ranks: Ranks) -> Iterator[None]:
-    """Within the block a training of this process is one of all ranks."""
+    """Within the block a training in this process is shared by all ranks."""
     token = _joined.set(ranks)
     try:
         yield
@@ -190,7 +190,7 @@ def joining(ranks: Ranks) -> Iterator[None]:
 
 
 def joined_ranks() -> Ranks:
-    """The ranks of the `with joined():` around this call; one rank alone if there is none."""
+    """The ranks of the `with joined():` around this call; one rank alone outside of such a block."""
     return _joined.get()
 
 

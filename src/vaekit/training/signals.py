@@ -1,4 +1,4 @@
-"""Requests to stop a training, by Ctrl-C or a signal, and the exception of a stopped one.
+"""Requests to stop a training, by Ctrl-C or a signal, and the exception that a stopped training raises.
 
 Not for: the times at which a training looks for requests (`clock`).
 """
@@ -20,10 +20,10 @@ class Interrupted(KeyboardInterrupt):
 
 @contextmanager
 def stop_requests() -> Iterator[list[float]]:
-    """A list that is empty until Ctrl-C, SIGTERM or SIGHUP comes. A second one, half a second later, acts at once.
+    """A list that is empty until Ctrl-C, SIGTERM or SIGHUP comes. A second request, half a second later, acts at once.
 
     SIGHUP says that the terminal was closed; after `nohup` it stays ignored. One Ctrl-C under torchrun comes twice:
-    from the terminal, and from torchrun.
+    from the terminal, and from torchrun. In any thread but the main one the list stays empty.
     """
     received: list[float] = []
 

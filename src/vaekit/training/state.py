@@ -89,7 +89,7 @@ def restore(trainer: Trainer, checkpoint: Checkpoint) -> None:
 
 
 def good_steps(ema: Mapping[str, Tensor]) -> Tensor:
-    """The number of steps in the averages; infinite if a checkpoint lacks it, so that they continue as before.
+    """The number of steps in the averages; infinite, for no warm-up, in a checkpoint that lacks it.
 
     Raises:
         ValueError: The stored value is not a number of steps.

@@ -87,7 +87,7 @@ class TrainingStep:
             self.meter.add(sums, shard.total, bad)
 
     def trained_by(self, player: Player) -> Sequence[nn.Parameter] | None:
-        """The weights that a player's loss gives gradients to: its own; None if it is alone and trains all."""
+        """The weights that get gradients from a player's loss: the player's, or None if the only player trains all."""
         return None if self.moves_all else player.parameters
 
     def clip(self, player: Player) -> Tensor | None:

@@ -133,7 +133,7 @@ class Trainer:
     def _check_final_weights(self, means: Mapping[str, float]) -> None:
         """After the last epoch, compute the loss of the last batch once more: no later step checks the weights.
 
-        Where bad steps are skipped, one of all steps must have been good.
+        Where bad steps are skipped, at least one step must have been good.
 
         Arguments:
             means: Means of this epoch's validation. One good validation in the training is enough.
@@ -148,7 +148,7 @@ class Trainer:
             raise NumericalError(self._failure_message(self.progress.step - 1))
 
     def _choose(self, record: Record) -> None:
-        """Remember the weights if they are the best by validation."""
+        """Remember the weights if their validation loss is the least so far, or if no epoch has had a finite one."""
         score, best = record.get("validation_loss"), self.progress.best
         if score is not None and not math.isfinite(score):
             score = None
