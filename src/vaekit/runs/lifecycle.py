@@ -36,7 +36,7 @@ def train_run(
     """Train a config in a new run folder.
 
     Arguments:
-        config: A whole config; or, if it names code by import path, the recipe that
+        config: A whole config; or, if it names parts by import path, the recipe that
             `Recipe.resolve(config, trust=True)` gives.
         name: Name of the run folder; the preset's name and the time by default.
         preset: Name of the config.
@@ -79,7 +79,7 @@ def resume_run(
     It uses as many threads as the run began with, if the machine has them: the last bits of the weights depend on that.
 
     Arguments:
-        run: A run; a `RestoredRun` if its config names code by import path.
+        run: A run; a `RestoredRun` if its config names parts by import path.
         sections: Changes, as for `config.read`, such as `{"train": {"epochs": 20}}`: only fields of [train] that
             `CHANGEABLE` names. `environment.json` records each change.
         listener: A listener to the progress.

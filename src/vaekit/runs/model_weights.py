@@ -20,13 +20,13 @@ SLACK = 64 << 20  # bytes of a checkpoint that do not grow with the weights
 
 
 def most_bytes(recipe: Recipe, model: LatentVariableModel) -> int | None:
-    """The most bytes of a training's checkpoint; None if the config names code by import path, which may add parts."""
+    """The most bytes of a training's checkpoint; None if the config names parts by import path, which may add parts."""
     weights = sum(tensor.nbytes for tensor in model.state_dict().values())
     return None if recipe.has_own_code else SLACK + 16 * weights
 
 
 def shapes_of(recipe: Recipe, wiring: Mapping[str, Any]) -> dict[str, torch.Size] | None:
-    """The shapes of a model's weights by name; None if the config names code by import path."""
+    """The shapes of a model's weights by name; None if the config names parts by import path."""
     return None if recipe.has_own_code else recipe.shapes(**wiring)
 
 

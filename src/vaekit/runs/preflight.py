@@ -56,7 +56,7 @@ def check_data_for(config: Config, data: Dataset) -> None:
 def check_fits_in_memory(recipe: Recipe, data: Dataset, device: torch.device) -> None:
     """Refuse a model that the device cannot train, or that the machine cannot hold: models are built there first.
 
-    A config that names code by import path is not checked.
+    A config that names parts by import path is not checked.
 
     Raises:
         ConfigError: The model has more than 2^34 numbers, or more than there is memory for.

@@ -42,7 +42,7 @@ def train(
         name: Name of the run; the preset's name and the time by default.
         root: Folder of all runs.
         progress: Whether to show the progress on stderr; by default in a terminal and in a notebook.
-        trust: Whether to import parts and data by path.
+        trust: Allow parts and data by import path; their code is then executed.
         settings: The changes: a field of the section [train] (`epochs=3`), of [model] (`latent_size=2`), or a
             section (`prior="vamp"`, `objective={"name": "iwae", "samples": 8}`).
 
@@ -82,7 +82,7 @@ def resume(
         run: A run, its folder or name; the newest run by default.
         root: Folder of all runs.
         progress: Whether to show the progress on stderr; by default in a terminal and in a notebook.
-        trust: Whether to import code that the run's config names by import path.
+        trust: Allow parts by import path; their code is then executed.
         settings: Fields of the section [train] to change, of those that `runs.lifecycle.CHANGEABLE` names.
 
     Returns:
@@ -90,7 +90,7 @@ def resume(
 
     Raises:
         RunError: The run does not exist, is finished or in use, or its data have changed.
-        ConfigError: A setting cannot be changed, or the config names code by import path without `trust`.
+        ConfigError: A setting cannot be changed, or the config names parts by import path without `trust`.
         NumericalError: The loss is not finite; the run keeps its last good state.
     """
     restored = RestoredRun.of(run, root=root, trust=trust)

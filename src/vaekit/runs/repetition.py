@@ -42,7 +42,7 @@ def repeat_run(
     """Train a finished run again, from its config and with the same number of threads, in a new run folder.
 
     Arguments:
-        run: The run to repeat; a `RestoredRun` if its config names code by import path.
+        run: The run to repeat; a `RestoredRun` if its config names parts by import path.
         name: Name of the new run folder; the preset's name and the time by default.
         root: Folder of all runs.
         listener: A listener to the progress.

@@ -60,11 +60,11 @@ class RestoredRun:
         Arguments:
             run: A run, its folder or name; the newest run by default.
             root: Folder of all runs.
-            trust: Whether to import code that the run's config names by import path.
+            trust: Allow parts by import path; their code is then executed.
 
         Raises:
             RunError: The run does not exist.
-            ConfigError: `run` is not a run, or its config names code by import path without `trust`, or a part that
+            ConfigError: `run` is not a run, or its config names parts by import path without `trust`, or a part that
                 does not exist.
         """
         if isinstance(run, RestoredRun):
