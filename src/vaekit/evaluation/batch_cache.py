@@ -27,7 +27,7 @@ class BatchCache(Protocol):
         """The tensors that were saved for this stage, or None."""
 
     def save(self, stage: str, tensors: Mapping[str, Tensor]) -> None:
-        """Keep tensors of this stage."""
+        """Save tensors under the name of this stage."""
 
 
 CacheOf = Callable[[Mapping[str, Any]], BatchCache]  # from the settings that batches depend on to their cache

@@ -38,7 +38,7 @@ class EvaluatedRows:
         split: "test", "validation" or "train".
         rows: How many evenly spread rows were evaluated; None if all were.
         data: The name or path of a data set other than the run's; "" for the run's own data.
-        checksum: Of that data set; with it, two data sets never share a file.
+        checksum: Checksum of that data set; its first digits keep data sets of one name apart.
 
     Raises:
         ConfigError: The split is unknown, or `rows` is below 1.
@@ -81,7 +81,7 @@ class EvaluatedRows:
     def file_in(self, run: Run) -> str | None:
         """The file of a run with the newest evaluation of these rows, whatever the checksum of the data; None if none.
 
-        In earlier versions the name of the file was not told apart from that of a split, and had no checksum.
+        Earlier versions wrote the name of the data without "on-" and without a checksum.
 
         Raises:
             RunError: An evaluation that may be of these rows is damaged.

@@ -56,7 +56,7 @@ class Options:
         memory: About how many bytes decoding may take.
         seed: Seed of everything random.
         precision: Precision of the bounds' matrix products, as in `bounds`; everything else is in float32.
-        judge: Whether to judge samples; this trains a classifier when a data set is used for the first time.
+        judge: Whether to judge samples; for images this trains a classifier when a data set is used for the first time.
 
     Raises:
         ConfigError: A number is below 1, a word is unknown, or an option is of another type.
@@ -156,7 +156,7 @@ class MeasureInput:
         """The data set with these splits in memory: as many of their rows, evenly spread, as fit in `options.memory`.
 
         Arguments:
-            names: Names of the splits; they are read once.
+            names: Names of the splits; each is read only once.
         """
         for name in names:
             if name not in self._splits:
@@ -166,7 +166,7 @@ class MeasureInput:
 
     @cached_property
     def _splits(self) -> dict[str, Split]:
-        """The splits that were read; the rows to evaluate are one of them, unless they are only some of its rows."""
+        """The splits in memory, by name: at first the evaluated split, if all of its rows that fit are evaluated."""
         name = self.options.split
         whole = len(self.stored_rows) == self.dataset.split(name).fitting(self.options.memory)
         return {name: self.stored_rows} if whole else {}

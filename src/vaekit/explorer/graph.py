@@ -43,6 +43,9 @@ class Weights:
 
     Arguments:
         half: Whether large constants are stored as float16.
+        table: Shape, number format, offset in bytes and size of each constant.
+        data: The bytes of all constants, one after another.
+        known: Index in the table by shape and content.
     """
 
     half: bool = True

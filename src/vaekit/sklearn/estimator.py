@@ -36,8 +36,8 @@ STEPS, MOST_EPOCHS, FEWEST_EPOCHS = 4000, 400, 10  # of a training without a giv
 class TableEstimator(BaseEstimator):  # type: ignore[misc]
     """A preset for tables that is trained by `fit`. Its columns may be of any kind, and values may be missing.
 
-    Training is in single precision. Everything after it is in double precision, so that a row's numbers do not depend
-    on the other rows.
+    Training is in single precision. Everything after it is in double precision, except on MPS, so that a row's
+    numbers do not depend on the other rows.
 
     scikit-learn reads the parameters of an estimator from its own `__init__`, so subclasses repeat them all.
     """

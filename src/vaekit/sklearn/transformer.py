@@ -40,7 +40,7 @@ class VAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, TableEstimator):  #
         model_: The trained `vaekit.LatentVariableModel`, in double precision.
         columns_: Columns that the model was trained on; constant columns are left out.
         n_iter_: Number of epochs.
-        history_: Means of every epoch.
+        history_: A record of means for each epoch, as `vaekit.fit` returns them.
         n_features_in_: Number of columns of X.
         feature_names_in_: Names of the columns, if X had names.
 

@@ -1,7 +1,7 @@
 """Bounds on log p(x): ELBO, rate, distortion, importance-weighted bounds, and whether the weights can be trusted.
 
 Each row is encoded once. Its samples are decoded in slices that fit a memory limit, and nothing of size K is kept.
-They may be decoded in bfloat16 or TF32: the exact density of one sample in a hundred keeps the estimate unbiased.
+Samples may be decoded in bfloat16 or TF32: the exact density of one sample in a hundred keeps the estimate unbiased.
 """
 
 import math

@@ -100,7 +100,7 @@ def table_file(run: RestoredRun, source: str | Path | None = None) -> Path:
     """The file of a table; that of the run by default.
 
     Raises:
-        ConfigError: It is a folder, or does not exist.
+        ConfigError: The path is a folder, or does not exist.
     """
     path = Path(run.recipe.config.data.name if source is None else source).expanduser()
     if not path.is_file():

@@ -300,7 +300,7 @@ def measure_samples(inputs: MeasureInput) -> Findings:
     reason = _why_not(inputs)
     if reason is not None:
         return Findings(details={"samples": f"not judged: {reason}"})
-    dataset = inputs.with_splits(*SPLITS)  # the classifier learns from two, and is tried on the third
+    dataset = inputs.with_splits(*SPLITS)  # the classifier learns from two, and is tested on the third
     model, listener = inputs.model, inputs.listener
     judge = classifier_for(dataset, device=model.device, listener=listener)
     others = dataset.test if inputs.options.split == "train" else dataset.train

@@ -133,7 +133,7 @@ function softmax(x, dim, shape, logarithm) {
   return combine([shifted, sum], shape, logarithm ? (a, b) => a - Math.log(b) : (a, b) => Math.exp(a) / b);
 }
 
-// Rows of x times a matrix, on top of what `out` holds; zeros, which relu makes half of, cost nothing.
+// Rows of x times a matrix, on top of what `out` holds; zeros, such as half of what relu gives, cost nothing.
 function multiply(out, x, matrix, rows, inner, columns, scale = 1, xAt = 0, matrixAt = 0, outAt = 0) {
   for (let r = 0; r < rows; r++) {
     const row = out.subarray(outAt + r * columns, outAt + (r + 1) * columns);
