@@ -10,7 +10,9 @@ from .printing import out_json, out_lines
 
 @click.command(short_help="Grade a student's solution of the assignment.")
 @click.argument("file", type=click.Path(path_type=Path))
-@click.option("--seconds", type=COUNT, default=20, show_default=True, help="Time limit for each part.")
+@click.option(
+    "--seconds", type=COUNT, default=20, show_default=True, help="Time limit for the import and for each part."
+)
 @json_option
 def check(file: Path, seconds: int) -> None:
     """Try `vae check vae.py`: grade a student's solution of the assignment, and say what is wrong with it.

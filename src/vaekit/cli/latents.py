@@ -29,7 +29,11 @@ class_option = click.option("--class", "label", help="Class to draw; for a condi
 @click.option(
     "--latents", type=int, nargs=2, metavar="I J", help="Which latents, counted from 1.  [default: those with most KL]"
 )
-@click.option("--side", type=click.IntRange(2), help="Images in a row and a column.  [default: 30, or fewer if large]")
+@click.option(
+    "--side",
+    type=click.IntRange(2),
+    help="Images in a row and a column.  [default: 30; 15 with more than two latents; fewer if large]",
+)
 @image_option
 @class_option
 @drawing_options(seeded=False)

@@ -17,9 +17,10 @@ from .tables import print_table
 @trust_option
 @json_option
 def profile(options: ConfigOptions) -> None:
-    """Try `vae profile cvae`: train PRESET, "vae" by default, for some steps, and print where their time goes.
+    """Try `vae profile cvae`: train PRESET for some steps, and print where their time goes.
 
-    Nothing is written. Profiling slows the steps down, so compare speeds without it.
+    By default PRESET is vae, or table-vae for a table. Nothing is written. Profiling slows the steps
+    down, so compare speeds without it.
     """
     os.environ.setdefault("KINETO_LOG_LEVEL", "9")  # or Kineto reports missing devices
     config = options.config()

@@ -46,10 +46,11 @@ if TYPE_CHECKING:
 def train(
     options: ConfigOptions, name: str | None, seeds: int | None, jobs: int, tensorboard: bool, root: Path
 ) -> None:
-    """Try `vae train cvae --epochs 3`: train PRESET, "vae" by default, into a new run folder.
+    """Try `vae train cvae --epochs 3`: train PRESET into a new run folder.
 
-    `vae presets` lists the presets. Any part can be replaced: --set prior.name=vamp --set objective.name=iwae
-    --set objective.samples=8 --set model.condition=class. On two devices: torchrun --nproc-per-node=2 -m vaekit train.
+    By default PRESET is vae, or table-vae for a table. `vae presets` lists the presets. Any part can be replaced:
+    --set prior.name=vamp --set objective.name=iwae --set objective.samples=8 --set model.condition=class. On two
+    devices: torchrun --nproc-per-node=2 -m vaekit train.
 
     With --seeds 5 --name NAME: train NAME-seed0 … NAME-seed4, one after another, or with --jobs 2 two at a time, each
     with half of the threads. The same command continues an interrupted series. Evaluate each, then

@@ -82,7 +82,16 @@ class Data(Section):
 
 
 class Model(Section):
-    """The settings that belong to no single part; or your own model by import path, "my_module:MyModel"."""
+    """The settings that belong to no single part; or your own model by import path, "my_module:MyModel".
+
+    Arguments:
+        name: "composed" for a model of the config's parts, or an import path.
+        latent_size: Width of the latents, for a posterior that does not set it.
+        condition: "class" for a class-conditional model.
+        init: How the weights start; see `vaekit.nets.initialize`.
+        output_bias: "data" starts the decoder's output at the mean of the training rows.
+        output_scale: Factor on the weights of the decoder's last layer at the start.
+    """
 
     name: str = "composed"
     latent_size: Positive = 15
@@ -93,7 +102,22 @@ class Model(Section):
 
 
 class Fit(Section):
-    """How `vaekit.fit` trains: how long (in epochs or in steps), how fast, and how often it saves."""
+    """How `vaekit.fit` trains: how long (in epochs or in steps), how fast, and how often it saves.
+
+    Arguments:
+        epochs: Number of epochs.
+        steps: Number of optimizer steps, in place of the number of epochs.
+        batch_size: Rows of a batch.
+        learning_rate: Learning rate, which the schedule multiplies.
+        clip_norm: Greatest norm of the model's gradient; None does not clip it.
+        ema: Decay of the moving averages of the weights, which are validated and kept; None for no averages.
+        ema_warm_up: Whether these averages move faster in the first steps.
+        patience: Epochs without a better validation loss after which the training ends; None for no limit.
+        on_nan: What follows a loss or a gradient that is not finite: "stop" ends the training, "skip" leaves the step
+            out.
+        precision: Precision of the networks' products; "auto" is the lowest safe one that the hardware has.
+        checkpoint_every: Seconds of work that a crash may lose.
+    """
 
     epochs: Annotated[int, Field(ge=1, le=MOST_EPOCHS)] = 10
     steps: Annotated[int, Field(ge=1, le=1 << 40)] | None = None
@@ -119,7 +143,15 @@ class Fit(Section):
 
 
 class Train(Fit):
-    """How a run trains: the options of `fit`, and precision, seed, device and threads."""
+    """How a run trains: the options of `Fit`, of which `precision` has another default, and those of the whole process.
+
+    Arguments:
+        precision: As in `Fit`, but "auto" by default.
+        seed: Seed of everything random.
+        device: Name of a device, such as "cuda:1"; "auto" is the fastest one here.
+        threads: Number of threads; None chooses, on a CPU, one or all, whichever is faster.
+        deterministic: Whether torch uses deterministic algorithms only.
+    """
 
     precision: Literal["auto", "fp32", "tf32", "bf16"] = "auto"
     seed: Annotated[int, Field(ge=0, lt=2**63)] = 0
