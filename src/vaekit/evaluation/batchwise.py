@@ -70,7 +70,7 @@ def batch_of(model: LatentVariableModel, rows: Batch, index: int, size: int = BA
     Arguments:
         model: The model.
         rows: All rows.
-        index: Number of the batch.
+        index: Number of the batch, from 0.
         size: Rows in a batch.
     """
     part = rows.rows(slice(index * size, (index + 1) * size))
@@ -103,7 +103,7 @@ def over_batches(
     Arguments:
         stage: Name of the stage, for the cache and the listener.
         count: N, the number of rows.
-        compute: From the number of a batch of B rows to tensors (B, …).
+        compute: From the number of a batch, from 0, to tensors (B, …) for its B rows.
         size: Rows in a batch.
         cache: Keeps finished batches; an interruption loses at most `SAVE_EVERY` seconds.
         listener: Called with the stage, the batches done and the total.

@@ -119,7 +119,7 @@ def mean_over_rows(
     variance: Tensor | None = None,
     **fields: Any,
 ) -> Value:
-    """The mean over rows.
+    """The mean over rows, with its standard error; one row has no standard error.
 
     Arguments:
         name: Name of the value.

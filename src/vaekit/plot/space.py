@@ -138,7 +138,7 @@ def traversals(
         drawn_c: Class or context to draw, for a conditional model; that of the one image by default.
         per_latent: The result of `carried`, if it is known already.
         steps: Images in a row.
-        latents: Number of rows; by default the most that the height of the picture allows.
+        latents: Number of rows; by default 4 to 16, the most that the height of the picture allows.
 
     Raises:
         ConfigError: `steps` is below 2, or `latents` below 1.

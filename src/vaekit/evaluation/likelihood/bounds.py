@@ -223,7 +223,7 @@ def batch_bounds(
     Arguments:
         model: The model, in evaluation mode.
         batch: The rows as the model takes them.
-        index: Number of the batch among all; its samples depend on it.
+        index: Number of the batch among all, from 0; the samples depend on this number.
         samples: Numbers of samples K, ascending.
         memory: About how many bytes decoding may take.
         seed: Seed of the samples.
