@@ -7,7 +7,7 @@ Flows are in `distributions.flow`, which imports zuko.
 | `bernoulli`, `grey`, `counts`, `gamma` | pixels and counts; the gamma function for them |
 | `protocols` | what a distribution may have beyond torch's methods, such as log p of the observed values |
 | `columnwise` | rows of a table |
-| `normal`, `cholesky`, `full_mixture` | normals, diagonal or with full covariance, and mixtures of the latter |
+| `normal`, `cholesky`, `full_mixture` | normals, diagonal or with full covariance; mixtures with full covariances |
 | `point_mass` | no noise at all |
 | `curved`, `power_spherical`, `wrapped_normal` | curved spaces, and distributions on the sphere and the Poincaré ball |
 | `relaxed`, `grids` | discrete latents, and grids of codes |

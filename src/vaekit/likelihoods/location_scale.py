@@ -40,7 +40,7 @@ class LocationScale(PerValueLikelihood):
         scale_words: Words that stand for a scale.
 
     Raises:
-        ConfigError: The scale or the unit is a number that is not positive or not finite, or an unknown word.
+        ConfigError: The scale or the unit is not positive, a number is not finite, or a word is unknown.
     """
 
     scale_words: ClassVar[tuple[str, ...]] = ("shared", "per-pixel")

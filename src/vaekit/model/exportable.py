@@ -32,7 +32,7 @@ class Decoding(nn.Module):
 
 
 class Encoding(nn.Module):
-    """(x, c) → the posterior mean z, and the rate and the distortion at z, in nats.
+    """(x, c) → z as `model.encode` gives it, and the rate and the distortion at z, in nats.
 
     The rate is the KL in closed form if there is one. Otherwise it is −H(q) − E_q log p, with E_q as the mean over 2Z
     points: along each axis, or each column of the Cholesky factor of a full covariance, √Z standard deviations to

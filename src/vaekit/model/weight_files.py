@@ -25,7 +25,7 @@ def write(path: Path, weights: Mapping[str, Tensor], made_of: Mapping[str, Any])
 
 
 def read(path: Path, expected: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Read weights with the names and the shapes of those of a model.
+    """Read weights, which must have the names and the shapes of a model's.
 
     Raises:
         RunError: The file cannot be read, or holds the weights of another model.

@@ -21,8 +21,8 @@ def initialize(module: nn.Module, scheme: Scheme) -> None:
 
     "he" draws W ~ N(0, 2 / fan_in), which keeps the mean square of a signal through rectified linear units.
     "glorot" draws W ~ U(±√(6 / (fan_in + fan_out))), a compromise between keeping the signal and keeping the gradient
-    in units that are linear around zero, as tanh. "default" leaves every layer as torch made it. "pca" is "he"
-    followed by `principal_start`.
+    in units that are linear around zero, as tanh. "default" leaves every layer as torch made it. "pca" draws
+    like "he"; `principal_start` is called after it.
 
     Fans count connections: fan_in is how many inputs an output sees, fan_out how many outputs an input reaches. Away
     from the borders a stride divides fan_out, and fan_in where the convolution is transposed. `torch.nn.init` counts

@@ -201,7 +201,7 @@ class AAE(Adversarial):
         """The discriminator.
 
         Raises:
-            ConfigError: The prior has weights of its own.
+            ConfigError: The prior has weights.
         """
         if any(p.requires_grad for p in model.prior_parameters()):
             raise ConfigError(
@@ -212,7 +212,7 @@ class AAE(Adversarial):
 
 
 def permuted(z: Tensor) -> Tensor:
-    """Latents, shape (B, *latent), with the rows of each dimension in an order of its own: B draws of Π_j q(z_j)."""
+    """Latents, shape (B, *latent), with the rows of each dimension permuted separately: B draws of Π_j q(z_j)."""
     flat = z.flatten(1)
     order = torch.rand_like(flat).argsort(0)
     return flat.gather(0, order).reshape(z.shape)

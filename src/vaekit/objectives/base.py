@@ -320,7 +320,7 @@ def need_plain(draw: Draw) -> None:
     """Refuse a draw for which a loss of rate and distortion alone would be silently wrong.
 
     Raises:
-        ConfigError: No gradient goes through the samples, or the draw has penalties of its own.
+        ConfigError: No gradient goes through the samples, or the draw has penalties.
     """
     need_gradient(draw)
     if draw.penalties:

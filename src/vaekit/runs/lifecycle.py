@@ -89,6 +89,7 @@ def resume_run(
     Raises:
         RunError: The run is finished, another process trains it, or its data have changed.
         ConfigError: A setting cannot be changed.
+        VAEError, NumericalError, Interrupted: See `train_run`.
     """
     if tensorboard:
         require_tensorboard()

@@ -80,7 +80,7 @@ class PanelInput:
 
     @cached_property
     def carried(self) -> plot.Carried:
-        """The amount that each latent carries."""
+        """How much each latent carries; see `plot.carried`."""
         return plot.carried(self.model, self.test.x, self.test.c)
 
 

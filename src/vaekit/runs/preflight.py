@@ -33,7 +33,7 @@ def check_data_for(config: Config, data: Dataset) -> None:
     """
     for name, remedy in (
         ("train", "bring more rows"),
-        ("test", "set data.test, or bring rows of their own to test on"),
+        ("test", "set data.test, or bring separate rows to test on"),
     ):
         if not len(data.splits[name]):
             raise DataError(f"{data.name} has 0 rows to {name} on, a training needs at least 1; {remedy}")

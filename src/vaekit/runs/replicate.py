@@ -1,8 +1,8 @@
 """One replicate of a series: trained in this process, or in its own, `python -m vaekit.runs.replicate`.
 
-A replicate's process reads its task from stdin, as one line of JSON. It prints lines of JSON on stdout: for each epoch,
-for each warning, and for the reason why it stopped. When its stdin ends, because the parent has closed it or has died,
-it stops at a whole step, as after Ctrl-C.
+A replicate's process reads its task from stdin, as one line of JSON. It prints lines of JSON on stdout: a description
+of the training, each epoch, each warning, and the reason why it stopped. When its stdin ends, because the parent has
+closed it or has died, it stops at a whole step, as after Ctrl-C.
 """
 
 import json

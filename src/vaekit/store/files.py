@@ -220,7 +220,7 @@ def open_regular(path: Path, *, change: bool = False, fault: type[VAEError] = Ru
     if stat.S_ISREG(status.st_mode) and not (change and status.st_nlink > 1):
         return open(descriptor, "r+b", buffering=0) if change else open(descriptor, "rb")
     os.close(descriptor)
-    raise fault(f"{path} is a device, a folder or a hard link to another file; put a file of its own there")
+    raise fault(f"{path} is a device, a folder or a hard link to another file; put a regular file there")
 
 
 def identity(folder: Path) -> tuple[int, int] | None:

@@ -290,7 +290,7 @@ class Run:
         """SHA-256 of the file with the weights of a checkpoint, as recorded beside it; None if no manifest can be read.
 
         Arguments:
-            kind: "last", or "best" (the last where there is no best).
+            kind: "last" or "best"; the last if there is no best.
         """
         kind = kind if self.has_checkpoint(kind) else "last"
         return checkpoint.sha256_of(files.confine(self.path, "checkpoints"), kind, "model")

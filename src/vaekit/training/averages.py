@@ -22,7 +22,7 @@ class Averages:
 
     Attributes:
         ema: The moving averages; empty without `options.ema`.
-        good_steps: Number of steps that the moving averages cover.
+        good_steps: Number of steps that they cover; counted only with `ema_warm_up`, or if bad steps are skipped.
 
     Raises:
         ConfigError: The optimizer averages the weights, and `options.ema` would too.

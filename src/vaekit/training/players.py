@@ -58,7 +58,7 @@ def players_of(
 
 
 def _needs_closure(optimizer: Optimizer) -> bool:
-    """Whether a step of the optimizer computes the loss by itself, and several times, as that of L-BFGS."""
+    """Whether a step of the optimizer computes the loss by itself, and several times, as L-BFGS does."""
     closure = inspect.signature(optimizer.step).parameters.get("closure")
     return closure is not None and closure.default is inspect.Parameter.empty
 

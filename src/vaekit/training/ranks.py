@@ -228,6 +228,6 @@ def check_ranks(ranks: Ranks, model: LatentVariableModel, loss: Loss, opponents:
             )
     if device == "cpu" and any(isinstance(module, _BatchNorm) for module in model.modules()):
         raise ConfigError(
-            f"batch normalization over {n} ranks needs CUDA, this is 'cpu'; train with one, or choose another norm, "
-            "such as 'layer'"
+            f"batch normalization over {n} ranks needs CUDA, this is 'cpu'; train with one rank, or choose another "
+            "norm, such as 'layer'"
         )
