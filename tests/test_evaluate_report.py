@@ -18,7 +18,7 @@ from vaekit import build
 from vaekit.data import Dataset, Split
 from vaekit.errors import ConfigError, DataError, RunError
 from vaekit.evaluation import Evaluation, compare, evaluate, evaluate_run, measure_contract, model_evaluation
-from vaekit.evaluation.evaluation_file import EvaluatedRows, is_outdated
+from vaekit.evaluation.evaluation_file import RowSelection, is_outdated
 from vaekit.evaluation.likelihood.ais import Annealing
 from vaekit.evaluation.measure_contract import Findings, Measure
 from vaekit.evaluation.samples import classifier as eyes
@@ -365,13 +365,13 @@ def test_no_name_of_other_data_takes_the_file_of_a_split_or_of_other_data(run: R
     assert len(names_of_files) == len(names)
     assert {name: (run.path / name).read_bytes() for name in own} == own
     for name in names:
-        assert Evaluation.of_run(run, EvaluatedRows(data=name)).protocol["data"] == name
-    assert Evaluation.of_run(run, EvaluatedRows("validation", data="a/b")) is None
-    earlier = Evaluation.of_run(run, EvaluatedRows(data="a/b")).to_json()
+        assert Evaluation.of_run(run, RowSelection(data=name)).protocol["data"] == name
+    assert Evaluation.of_run(run, RowSelection("validation", data="a/b")) is None
+    earlier = Evaluation.of_run(run, RowSelection(data="a/b")).to_json()
     run.write_json("evaluation-train.json", {**earlier, "protocol": earlier["protocol"] | {"data": "mnist"}})
-    assert Evaluation.of_run(run, EvaluatedRows(data="train")).protocol["data"] == "train"
+    assert Evaluation.of_run(run, RowSelection(data="train")).protocol["data"] == "train"
     run.write_json("evaluation-new-x.npy.json", {**earlier, "protocol": earlier["protocol"] | {"data": "new/x.npy"}})
-    assert Evaluation.of_run(run, EvaluatedRows(data="./new/x.npy")).protocol["data"] == "new/x.npy"
+    assert Evaluation.of_run(run, RowSelection(data="./new/x.npy")).protocol["data"] == "new/x.npy"
 
 
 def test_an_evaluation_of_other_weights_is_not_shown_as_the_present_result(run: Run, tmp_path: Path) -> None:

@@ -241,7 +241,7 @@ def test_unusual_rows_are_found_and_explained(here: Path, command: Any) -> None:
 def test_columns_are_compared_with_the_rows_that_the_whole_is_compared_with(
     here: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(scoring, "REFERENCE", 5)
+    monkeypatch.setattr(scoring, "REFERENCE_ROWS", 5)
     run, heard, compared = Run.open("a", root="runs"), [], []
 
     def watched(model: Any, batches: Any, **options: Any) -> torch.Tensor:

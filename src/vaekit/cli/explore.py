@@ -14,12 +14,14 @@ if TYPE_CHECKING:
     from ..evaluation.model_with_data import ModelWithData
     from ..explorer.page_content import PageContent
 
-SERVED = 2000  # images on the map of a served page
+SERVED_IMAGES = 2000  # images on the map of a served page
 
 
 @click.command(short_help="Explore the latent space in a browser.")
 @click.option("-o", "--output", type=FILE, help="Write one .html with everything in it, and serve nothing.")
-@click.option("--images", type=click.IntRange(0), help=f"Test images on the map.  [default: {SERVED}; 400 with -o]")
+@click.option(
+    "--images", type=click.IntRange(0), help=f"Test images on the map.  [default: {SERVED_IMAGES}; 400 with -o]"
+)
 @click.option("--float32", is_flag=True, help="With -o: weights as float32 instead of float16; twice the size.")
 @click.option(
     "--port", type=click.IntRange(0, 65535), default=0, show_default="any free one", help="Port to listen on."
@@ -39,7 +41,7 @@ def explore(
         raise click.UsageError("--float32 goes with -o")
     if output is not None and (no_browser or not is_default("port")):
         raise click.UsageError("--port and --no-browser are for a page that is served; leave out -o")
-    from ..evaluation.latent_space.aggregate import STATISTICS
+    from ..evaluation.latent_space.aggregate import STATISTICS_ROWS
     from ..evaluation.model_with_data import ModelWithData
     from ..explorer import show
     from ..explorer.page_content import page_content
@@ -52,8 +54,8 @@ def explore(
         print_files(output, run=str(chosen.run.path))
         return
     model, _ = chosen.model()
-    count = SERVED if images is None else images
-    subject = ModelWithData.of_run(chosen.restored, model, max(count, STATISTICS))
+    count = SERVED_IMAGES if images is None else images
+    subject = ModelWithData.of_run(chosen.restored, model, max(count, STATISTICS_ROWS))
     _serve(subject, page_content(subject, images=count), port, not no_browser)
 
 

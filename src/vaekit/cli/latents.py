@@ -11,8 +11,8 @@ from .drawing_options import Drawing, drawing_options
 if TYPE_CHECKING:
     from ..model import LatentVariableModel
 
-MAPPED = 1000  # test images that set the ranges of maps and traversals
-SCATTERED = 5000  # test images in a scatter plot
+MAP_IMAGES = 1000  # test images that set the ranges of maps and traversals
+SCATTER_IMAGES = 5000  # test images in a scatter plot
 MOST_ROWS = 16  # rows of traversals without --count
 
 image_option = click.option(
@@ -52,7 +52,7 @@ def latent_map(
     if side is not None:
         drawing.check_room(side**2, path)
     model, _ = drawing.model()
-    batch = drawing.spread_test_images(model, MAPPED, first=image)
+    batch = drawing.spread_test_images(model, MAP_IMAGES, first=image)
     c = None if label is None else drawing.classes(model, label, 1)
     pair = None if latents is None else _numbers(model, latents)
     drawing.save(plot.manifold(model, batch.x, batch.c, latents=pair, drawn_c=c, side=side), path)
@@ -83,7 +83,7 @@ def traverse(drawing: Drawing, count: int | None, steps: int, image: int, label:
     path = drawing.path("traversals", label)
     model, _ = drawing.model()
     drawing.check_room(min(count or MOST_ROWS, model.latent_size) * steps, path)
-    batch = drawing.spread_test_images(model, MAPPED, first=image)
+    batch = drawing.spread_test_images(model, MAP_IMAGES, first=image)
     c = None if label is None else drawing.classes(model, label, 1)
     drawing.save(plot.traversals(model, batch.x, batch.c, drawn_c=c, steps=steps, latents=count), path)
 
@@ -100,7 +100,7 @@ def latents(drawing: Drawing, kl: bool) -> None:
 
     path = drawing.output or drawing.run.picture_to_write("kl.png" if kl else "latents.png")
     model, _ = drawing.model()
-    batch = drawing.spread_test_images(model, SCATTERED)
+    batch = drawing.spread_test_images(model, SCATTER_IMAGES)
     names = drawing.class_names
     if kl:
         figure = plot.kl_per_latent(model, batch.x, batch.c)

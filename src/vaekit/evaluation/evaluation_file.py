@@ -24,14 +24,14 @@ WEIGHTS = "weights"  # the detail with the SHA-256 of the evaluated weights
 
 
 @dataclass(frozen=True)
-class EvaluatedRows:
+class RowSelection:
     """The rows of an evaluation.
 
     Only an evaluation of all test rows of the run's own data is evaluation.json; others never replace it.
 
-    >>> EvaluatedRows("validation", 100).file
+    >>> RowSelection("validation", 100).file
     'evaluation-validation-100-rows.json'
-    >>> EvaluatedRows("validation", None, "new/photos", "1a2b3c4d5e6f").file
+    >>> RowSelection("validation", None, "new/photos", "1a2b3c4d5e6f").file
     'evaluation-on-new-photos-1a2b3c4d-validation.json'
 
     Arguments:
@@ -100,7 +100,7 @@ class EvaluatedRows:
         return max(names, key=lambda name: os.stat(run.path / name).st_mtime, default=None)
 
 
-ALL_TEST_ROWS = EvaluatedRows()
+ALL_TEST_ROWS = RowSelection()
 
 
 def evaluation_files(run: Run) -> list[str]:
@@ -109,7 +109,7 @@ def evaluation_files(run: Run) -> list[str]:
     return sorted(names, key=lambda name: (name != ALL_TEST_ROWS.file, name))
 
 
-def check_evaluated(run: Run, selection: EvaluatedRows) -> str:
+def check_evaluated(run: Run, selection: RowSelection) -> str:
     """Check that a run has an evaluation of these rows by its present weights, and return the name of its file.
 
     Raises:
@@ -206,7 +206,7 @@ class Evaluation:
         }
 
     @classmethod
-    def of_run(cls, run: Run, selection: EvaluatedRows = ALL_TEST_ROWS) -> "Evaluation | None":
+    def of_run(cls, run: Run, selection: RowSelection = ALL_TEST_ROWS) -> "Evaluation | None":
         """The evaluation of these rows that `vae evaluate` stored in a run, or None.
 
         Raises:

@@ -174,9 +174,9 @@ class MeasureInput:
     @cached_property
     def rows(self) -> Batch:
         """The rows, always binarized in the same way."""
-        return self.rows_of(self.stored_rows)
+        return self.evaluated_batch(self.stored_rows)
 
-    def rows_of(self, split: Split) -> Batch:
+    def evaluated_batch(self, split: Split) -> Batch:
         """All rows of a split as they are evaluated, with the context or labels of a conditional model."""
         x = evaluated_values(self.model, split, self.binarize)
         labels = split.required_labels() if self.model.context_size and split.c is None else split.labels

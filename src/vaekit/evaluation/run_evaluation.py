@@ -12,7 +12,7 @@ from ..store import Run
 from ..store.metrics import ROWS_KEY
 from ..store.tensors import pack, sha256
 from .batch_cache import RunCaches
-from .evaluation_file import PER_ROW, WEIGHTS, EvaluatedRows, Evaluation
+from .evaluation_file import PER_ROW, WEIGHTS, Evaluation, RowSelection
 from .measure_contract import Options
 from .model_evaluation import evaluate_model
 from .values import StageListener
@@ -74,7 +74,7 @@ def evaluate_run(
     evaluation.details[WEIGHTS] = weights
     evaluation.warnings[:0] = [] if kind else [other_weights(run)]
     rows, evaluated = len(dataset.split(options.split)), evaluation.protocol[ROWS_KEY]
-    selection = EvaluatedRows(options.split, evaluated if evaluated < rows else None)
+    selection = RowSelection(options.split, evaluated if evaluated < rows else None)
     if not is_own:
         selection = replace(selection, data=dataset.name, checksum=checksum)
     if not is_own:
@@ -100,7 +100,7 @@ def _stored_samples(run: Run, file: str) -> int:
     return samples if is_whole(samples) else 0
 
 
-def _write(run: Run, evaluation: Evaluation, selection: EvaluatedRows) -> None:
+def _write(run: Run, evaluation: Evaluation, selection: RowSelection) -> None:
     """Write an evaluation, its numbers of each row and its pictures; name these files in its details."""
     per_row = f"evaluation/per-row{selection.suffix}.safetensors"
     run.write_bytes(per_row, pack(evaluation.per_row))

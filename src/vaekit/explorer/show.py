@@ -9,7 +9,7 @@ from torch import Tensor
 
 from ..data import Dataset, Split
 from ..errors import ConfigError, DataError, check_count
-from ..evaluation.latent_space.aggregate import STATISTICS
+from ..evaluation.latent_space.aggregate import STATISTICS_ROWS
 from ..evaluation.model_with_data import ModelWithData
 from ..model import LatentVariableModel, check_model
 from ..model.modes import evaluating
@@ -93,7 +93,7 @@ def explore(
         DataError: A model is given without data, or the data do not fit it.
         RunError: The run is unknown.
     """
-    count = max(check_count("images", images, 0), STATISTICS)
+    count = max(check_count("images", images, 0), STATISTICS_ROWS)
     if isinstance(model, (Run, RestoredRun, str, os.PathLike)):
         if data is not None:
             raise ConfigError("a run is shown on its own data; for other data: explore(vaekit.load(run), data)")

@@ -15,7 +15,7 @@ from ..data.dataset import evenly_spread
 from ..distributions import centre
 from ..errors import ConfigError, RunError
 from ..evaluation.evaluation_file import Evaluation
-from ..evaluation.latent_space.aggregate import STATISTICS
+from ..evaluation.latent_space.aggregate import STATISTICS_ROWS
 from ..evaluation.model_with_data import ModelWithData
 from ..model import LatentVariableModel
 from ..plot.decoding import SHOWN_SAMPLES
@@ -55,7 +55,7 @@ def export(
     restored = RestoredRun.of(run, root=root, trust=trust)
     target = restored.run.path / "export" if folder is None else Path(folder)
     _check_replaceable(target)
-    exported = ModelWithData.of_run(restored, restored.model(), STATISTICS)
+    exported = ModelWithData.of_run(restored, restored.model(), STATISTICS_ROWS)
     if (onnx or torch_export) and not len(exported):
         raise ConfigError(
             f"the data of run {restored.run.name} have no test rows, on which the encoder and the decoder in other "

@@ -167,7 +167,7 @@ def decoded(model: LatentVariableModel, z: Tensor, c: Tensor | None = None) -> T
 @torch.no_grad()
 def reconstructions(
     model: LatentVariableModel,
-    images: Tensor,
+    rows: Tensor,
     c: Context = None,
     *,
     columns: int = 16,
@@ -179,7 +179,7 @@ def reconstructions(
 
     Arguments:
         model: The model.
-        images: Shape (N, C, H, W), or vectors (N, D) and other rows; N at least 1.
+        rows: Shape (N, C, H, W), or vectors (N, D) and other rows; N at least 1.
         c: Classes, shape (N,), or context, shape (N, C); needed by a conditional model, not used by any other.
         columns: The most images in a row.
 
@@ -191,7 +191,7 @@ def reconstructions(
         DataError: There is no image, or the images or the context do not fit the model.
     """
     check_count("columns", columns)
-    x = model.checked(images)
+    x = model.checked(rows)
     if not len(x):
         raise DataError("there are 0 images to reconstruct")
     x_hat = model.reconstruct(x, c if model.context_size else None)
@@ -206,9 +206,9 @@ def reconstructions(
     full = torch.stack([torch.cat((kind, kind.new_full((blank, *kind.shape[1:]), 0.5))) for kind in kinds])
     tiles = full.unflatten(1, (-1, columns)).transpose(0, 1).flatten(0, 2)
     bands = len(tiles) // (3 * columns)
-    rows = ("original", "reconstruction", "error") * bands
+    row_names = ("original", "reconstruction", "error") * bands
     title = "Errors: red where the reconstruction is too bright, blue where it is too dark"
-    return Picture(pairs, tiles=tiles, columns=columns, rows=rows, band=3, title=title)
+    return Picture(pairs, tiles=tiles, columns=columns, rows=row_names, band=3, title=title)
 
 
 def _even(n: int, most: int) -> int:

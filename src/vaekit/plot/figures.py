@@ -91,7 +91,7 @@ def _curve(axes: "Axes", metrics: Sequence[Mapping[str, Any]], key: str, row_wor
 
 def latents(
     model: LatentVariableModel,
-    images: Tensor,
+    rows: Tensor,
     labels: Tensor | None = None,
     *,
     c: Context = None,
@@ -101,25 +101,26 @@ def latents(
 
     Arguments:
         model: The model.
-        images: Shape (N, C, H, W), or other rows (N, *event).
+        rows: Shape (N, *event).
         labels: Classes, shape (N,), −1 where unknown; without them all points have one colour.
         c: Context of a conditional model; the labels by default.
         names: Names of the classes; their numbers by default.
 
     Raises:
-        DataError: There is not one label for each image.
+        DataError: There is not one label for each row.
     """
-    images = as_tensor(images, "images")
+    rows = as_tensor(rows, "rows")
     labels = None if labels is None else as_tensor(labels, "labels")
-    if labels is not None and labels.shape != images.shape[:1]:
-        raise DataError(f"{len(images)} images need as many labels, got shape {tuple(labels.shape)}")
+    word = "images" if rows.ndim == 4 else "rows"
+    if labels is not None and labels.shape != rows.shape[:1]:
+        raise DataError(f"{len(rows)} {word} need as many labels, got shape {tuple(labels.shape)}")
     context = (labels if c is None else c) if model.context_size else None
-    z = model.encode(images, context).flatten(1).double().cpu()
+    z = model.encode(rows, context).flatten(1).double().cpu()
 
     from .canvas import defaults
 
     with defaults():
-        return _scatter(z, None if labels is None else labels.cpu(), names, "images" if images.ndim == 4 else "rows")
+        return _scatter(z, None if labels is None else labels.cpu(), names, word)
 
 
 def _scatter(z: Tensor, labels: Tensor | None, names: Sequence[str], row_words: str) -> "Figure":
@@ -167,20 +168,20 @@ def _plane(z: Tensor, labels: Tensor) -> tuple[Tensor, tuple[str, str]]:
 
 
 def kl_per_latent(
-    model: LatentVariableModel, images: Tensor, c: Context = None, *, per_latent: Carried | None = None
+    model: LatentVariableModel, rows: Tensor, c: Context = None, *, per_latent: Carried | None = None
 ) -> "Figure":
-    """A bar for each latent, the one that carries most first: its KL, averaged over the images.
+    """A bar for each latent, the one that carries most first: its KL, averaged over the rows.
 
-    Without a KL of single latents, a bar is I(x; zⱼ), the mutual information of a latent and these images; without
+    Without a KL of single latents, a bar is I(x; zⱼ), the mutual information of a latent and these rows; without
     that, the variance of the posterior mean.
 
     Arguments:
         model: The model.
-        images: Shape (N, *image).
-        c: Classes or context of the images, for a conditional model.
+        rows: Shape (N, *event).
+        c: Classes or context of the rows, for a conditional model.
         per_latent: The result of `carried`, if it is known already.
     """
-    per_latent = per_latent or carried(model, images, c)
+    per_latent = per_latent or carried(model, rows, c)
 
     from .canvas import defaults
 

@@ -46,7 +46,7 @@ def principal_plane(z: Tensor) -> tuple[Tensor, list[float]]:
 
 @dataclass(frozen=True)
 class Carried:
-    """How much each latent carries, on average over some images.
+    """How much each latent carries, on average over some rows.
 
     Arguments:
         values: One number for each latent, shape (Z,).
@@ -70,18 +70,18 @@ class Carried:
 
 
 @torch.no_grad()
-def carried(model: LatentVariableModel, images: Tensor, c: Context = None) -> Carried:
-    """How much each latent carries: its KL; where KL does not split by latent, its information about the image.
+def carried(model: LatentVariableModel, rows: Tensor, c: Context = None) -> Carried:
+    """How much each latent carries: its KL; where KL does not split by latent, its information about the row.
 
-    The information is I(x; zⱼ) = E log q(zⱼ | x) − log q(zⱼ), where q(zⱼ) is the mixture over these images. If the
+    The information is I(x; zⱼ) = E log q(zⱼ | x) − log q(zⱼ), where q(zⱼ) is the mixture over these rows. If the
     posterior does not factorize either, the measure is the variance of the posterior mean.
 
     Arguments:
         model: The model.
-        images: Shape (N, *image).
-        c: Classes or context of the images, for a conditional model.
+        rows: Shape (N, *event).
+        c: Classes or context of the rows, for a conditional model.
     """
-    q, p = _both(model, images, c)
+    q, p = _both(model, rows, c)
     with seeded(torch.Generator().manual_seed(0)):
         z = draw_samples(q, 1)
     kl = None if penalties_of(q) else kl_by_dimension(z, q, p)
@@ -95,8 +95,8 @@ def carried(model: LatentVariableModel, images: Tensor, c: Context = None) -> Ca
     return Carried(variances, "variance of the posterior mean", "")
 
 
-def _both(model: LatentVariableModel, images: Tensor, c: Context) -> tuple[Distribution, Distribution]:
-    x = model.checked(images)
+def _both(model: LatentVariableModel, rows: Tensor, c: Context) -> tuple[Distribution, Distribution]:
+    x = model.checked(rows)
     if not len(x):
         raise DataError("what latents carry is a mean over images, and there are 0 images")
     context = model.context(c if model.context_size else None, len(x))
@@ -104,7 +104,7 @@ def _both(model: LatentVariableModel, images: Tensor, c: Context) -> tuple[Distr
 
 
 def _information(z: Tensor, mean: Tensor, scale: Tensor) -> Tensor:
-    """I(x; zⱼ) of each latent, shape (Z,), from one z of each image."""
+    """I(x; zⱼ) of each latent, shape (Z,), from one z of each row."""
     n, size = z.shape
     conditional = Normal(mean, scale).log_prob(z)
     sample = torch.linspace(0, n - 1, max(1, min(n, MOST_DENSITIES // (n * size)))).round().long()

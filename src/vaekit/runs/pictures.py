@@ -26,7 +26,7 @@ from ..store import Run
 from ..training import Listener, Record
 from .picture_writer import PictureWriter
 
-ENCODED = 1000  # test images whose latents are drawn
+ENCODED_ROWS = 1000  # test images whose latents are drawn
 SIGNALS = 16  # in a picture
 
 
@@ -70,8 +70,8 @@ class PanelInput:
 
     @cached_property
     def test(self) -> Batch:
-        """At most `ENCODED` test rows, as the model takes them."""
-        return self.as_seen(self.data.test.thinned(ENCODED))
+        """At most `ENCODED_ROWS` test rows, as the model takes them."""
+        return self.as_seen(self.data.test.thinned(ENCODED_ROWS))
 
     def as_seen(self, split: Split) -> Batch:
         """Rows as the model takes them."""

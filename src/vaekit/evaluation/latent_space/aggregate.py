@@ -20,7 +20,7 @@ from ...rng import seeded
 from ..model_with_data import ENCODED_AT_ONCE, ModelWithData
 from .latent_statistics import latent_statistics
 
-STATISTICS = 1000  # rows over which the KL is taken
+STATISTICS_ROWS = 1000  # rows over which the KL is taken
 
 
 @torch.no_grad()
@@ -102,7 +102,9 @@ def _kl(subject: ModelWithData) -> Tensor | None:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         try:
-            summary = latent_statistics(subject.model, subject.batch(evenly_spread(len(subject), STATISTICS)), pairs=1)
+            summary = latent_statistics(
+                subject.model, subject.batch(evenly_spread(len(subject), STATISTICS_ROWS)), pairs=1
+            )
         except (VAEError, NotImplementedError):
             return None
     return None if summary.kl is None else summary.kl.flatten().float()

@@ -27,7 +27,7 @@ class HasClassifier(Protocol):
 def classification_error(
     model: LatentVariableModel,
     loss: Loss | None,
-    images: Tensor,
+    rows: Tensor,
     labels: Tensor,
     *,
     listener: StageListener | None = None,
@@ -40,22 +40,22 @@ def classification_error(
         model: The model.
         loss: The loss that the model was trained with, or None; a loss with a classifier is a module and
             `HasClassifier`.
-        images: Shape (N, *event).
-        labels: Classes of the images, shape (N,); −1 where unknown.
+        rows: Shape (N, *event).
+        labels: Classes of the rows, shape (N,); −1 where unknown.
         listener: Called with the stage, the batches done and the total.
     """
     known = labels >= 0
     module = None if loss is None else module_of(loss)
     if module is None or not isinstance(module, HasClassifier) or not known.any():
         return None
-    images, labels, classify = images[known], labels[known], module.log_q
+    rows, labels, classify = rows[known], labels[known], module.log_q
 
     def compute(index: int) -> dict[str, Tensor]:
-        rows = slice(index * batchwise.BATCH_ROWS, (index + 1) * batchwise.BATCH_ROWS)
-        return {"class": classify(model.as_rows(images[rows])).argmax(-1)}
+        part = slice(index * batchwise.BATCH_ROWS, (index + 1) * batchwise.BATCH_ROWS)
+        return {"class": classify(model.as_rows(rows[part])).argmax(-1)}
 
     with evaluating(model, module), torch.no_grad():
-        predicted = batchwise.over_batches("classes", len(images), compute, listener=listener)["class"]
+        predicted = batchwise.over_batches("classes", len(rows), compute, listener=listener)["class"]
     return share_of("classification error", predicted != labels)
 
 

@@ -58,7 +58,7 @@ def _classes(inputs: MeasureInput, statistics: LatentStatistics) -> Findings:
 
 def _means(inputs: MeasureInput, split: Split) -> Tensor:
     """Posterior means of a split, shape (N, Z)."""
-    rows = inputs.rows_of(split)
+    rows = inputs.evaluated_batch(split)
 
     def compute(index: int) -> dict[str, Tensor]:
         batch = batchwise.batch_of(inputs.model, rows, index)

@@ -25,7 +25,7 @@ from ...runs.run_config import config_of, is_own_data
 from ...store import Run, files, list_runs
 from ...store.metrics import ROWS_KEY
 from ...store.tensors import unpack
-from ..evaluation_file import PER_ROW, EvaluatedRows, Evaluation, check_evaluated
+from ..evaluation_file import PER_ROW, Evaluation, RowSelection, check_evaluated
 from ..measure_contract import CHOICE_KEY
 from ..model_evaluation import MEASURES
 from ..values import bound_name
@@ -83,7 +83,7 @@ def compare(
             different protocols.
         RunError: A run has not been evaluated on these rows.
     """
-    selection = EvaluatedRows(split, rows)  # refuses an unknown split and a wrong number
+    selection = RowSelection(split, rows)  # refuses an unknown split and a wrong number
     if not isinstance(runs, Iterable) or not all(isinstance(run, Run) for run in runs):
         raise ConfigError(f"a comparison takes a list of runs, got {runs!r:.80}; vaekit.Run.open(name) opens one")
     unique = list({run.path.resolve(): run for run in runs}.values())
@@ -124,7 +124,7 @@ def evaluated_runs(
     Raises:
         RunError: No run of this preset has been evaluated on them.
     """
-    selection = EvaluatedRows(split, rows)
+    selection = RowSelection(split, rows)
     runs = [run for run in list_runs(root) if _on(run, selection, data).file_in(run) is not None]
     names = [str(run.environment.get("preset")) for run in runs]
     if not runs:
@@ -135,14 +135,14 @@ def evaluated_runs(
     return [run for run, name in zip(runs, names, strict=True) if name == preset]
 
 
-def _on(run: Run, selection: EvaluatedRows, data: str | os.PathLike[str] | None) -> EvaluatedRows:
+def _on(run: Run, selection: RowSelection, data: str | os.PathLike[str] | None) -> RowSelection:
     """The selection of rows of a run's own data, or of other data."""
     if data is None or is_own_data(config_of(run), os.fspath(data)):
         return selection
     return replace(selection, data=known_as(os.fspath(data)))
 
 
-def _evaluated_run(run: Run, selection: EvaluatedRows, data: str | os.PathLike[str] | None) -> EvaluatedRun:
+def _evaluated_run(run: Run, selection: RowSelection, data: str | os.PathLike[str] | None) -> EvaluatedRun:
     file = check_evaluated(run, _on(run, selection, data))
     config = flat(config_of(run).model_dump(exclude_none=True))
     seed = config.get("train.seed", 0)

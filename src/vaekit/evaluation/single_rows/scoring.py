@@ -27,7 +27,7 @@ from ..missing.conditional import refuse_joint_values, value_scores
 from ..values import StageListener, bound_name
 from .named_rows import NamedRows, check_named_rows, rows_of
 
-REFERENCE = 1000  # test rows to compare with
+REFERENCE_ROWS = 1000  # test rows to compare with
 RARE = 90  # a column above this percentile is named as a reason
 REASONS = 3  # columns to name at most
 PICTURED = 32  # least likely images that are drawn
@@ -128,7 +128,9 @@ def score_run(
     columns = restored.data_record.columns
     if per_value or columns is not None:
         refuse_joint_values(model, next(rows.thinned(1).batches(model)))  # now, not after minutes
-    usual_nll, likelihood = reference(restored, model, most=REFERENCE, samples=samples, seed=seed, listener=listener)
+    usual_nll, likelihood = reference(
+        restored, model, most=REFERENCE_ROWS, samples=samples, seed=seed, listener=listener
+    )
     values = score_rows(model, rows, samples=samples, seed=seed, listener=listener)
     warnings = (likelihood_kind(model, rows) if likelihood.inside else likelihood).warnings
     warnings = [*weight_warnings, *warnings, *density_warnings(-values["nll"])]
@@ -251,10 +253,10 @@ def _reference_columns(
     restored: RestoredRun, model: LatentVariableModel, samples: int, seed: int, listener: StageListener | None
 ) -> Tensor:
     """Nats of each column of a run's test rows, shape (N, D); stored as those of `reference` are."""
-    cache = _reference_cache(restored, model, REFERENCE, samples, seed)
+    cache = _reference_cache(restored, model, REFERENCE_ROWS, samples, seed)
     tensors = cache.load("columns")
     if tensors is None or "nats" not in tensors:
-        test_rows = rows_of(restored).thinned(REFERENCE)
+        test_rows = rows_of(restored).thinned(REFERENCE_ROWS)
         tensors = {"nats": _value_scores("columns", model, test_rows, samples, seed, listener)}
         cache.save("columns", tensors)
     return tensors["nats"]
