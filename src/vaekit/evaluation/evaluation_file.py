@@ -14,6 +14,7 @@ from torch import Tensor
 
 from ..data.dataset import SPLITS
 from ..errors import ConfigError, RunError, check_count, one_of, unknown
+from ..runs.model_weights import weights_sha256
 from ..store import Run, files
 from ..store.old_names import with_current_names
 from .values import Value
@@ -144,7 +145,7 @@ def is_outdated(run: Run, file: str = ALL_TEST_ROWS.file) -> bool:
         return False
     evaluated = Evaluation.from_json(run.read_json(file)).details.get(WEIGHTS)
     if evaluated is not None:
-        return run.weights_sha256() not in (None, evaluated)
+        return weights_sha256(run) not in (None, evaluated)
     written = datetime.fromtimestamp(path.stat().st_mtime, UTC).isoformat()
     return any(str(session.get("began", "")) > written for session in run.sessions)
 

@@ -6,7 +6,7 @@ from typing import Any
 from .. import plot
 from ..errors import ConfigError, RunError, is_whole
 from ..model import LatentVariableModel
-from ..runs.model_weights import checkpoint_of, other_weights
+from ..runs.model_weights import checkpoint_of, other_weights, weights_sha256
 from ..runs.restore import RestoredRun
 from ..store import Run
 from ..store.metrics import ROWS_KEY
@@ -49,12 +49,10 @@ def evaluate_run(
     """
     restored = RestoredRun.of(run)
     run, config = restored.run, restored.recipe.config
-    kind = checkpoint_of(run, model)
-    weights = sha256(model.state_dict()) if kind is None else run.weights_sha256(kind)
+    weights, weight_warnings = _weights(run, model)
     trained_on = config.data.name
     is_own = restored.is_own(data_name)
     dataset = restored.dataset(data_name)
-    checksum = dataset.checksum
     options = Options.of(options, settings)
     if options.binarize not in (None, config.data.binarize):
         raise ConfigError(
@@ -72,14 +70,14 @@ def evaluate_run(
         listener=listener,
     )
     evaluation.details[WEIGHTS] = weights
-    evaluation.warnings[:0] = [] if kind else [other_weights(run)]
+    evaluation.warnings[:0] = weight_warnings
     rows, evaluated = len(dataset.split(options.split)), evaluation.protocol[ROWS_KEY]
     selection = RowSelection(options.split, evaluated if evaluated < rows else None)
     if not is_own:
-        selection = replace(selection, data=dataset.name, checksum=checksum)
+        selection = replace(selection, data=dataset.name, checksum=dataset.checksum)
     if not is_own:
         evaluation.warnings.insert(0, f"evaluated on {dataset.name}, but the run was trained on {trained_on}")
-    elif restored.data_record.checksum not in ("", checksum):  # earlier versions took data without one
+    elif restored.data_record.checksum not in ("", dataset.checksum):  # earlier versions took data without one
         evaluation.warnings.insert(0, f"the files of {trained_on!r} are not those that the run was trained on")
     before = _stored_samples(run, selection.file)
     if before > options.samples:
@@ -89,6 +87,12 @@ def evaluate_run(
         )
     _write(run, evaluation, selection)
     return evaluation
+
+
+def _weights(run: Run, model: LatentVariableModel) -> tuple[str | None, list[str]]:
+    """The SHA-256 of a model's weights as a checkpoint has it; and a warning if they are not those of the run."""
+    kind = checkpoint_of(run, model)
+    return (sha256(model.state_dict()), [other_weights(run)]) if kind is None else (weights_sha256(run, kind), [])
 
 
 def _stored_samples(run: Run, file: str) -> int:

@@ -13,7 +13,7 @@ from ..config.recipe import Recipe
 from ..errors import ConfigError, RunError
 from ..model import LatentVariableModel
 from ..rng import seeded
-from ..store import Run
+from ..store import Run, checkpoint
 from ..store.checkpoint import CheckpointKind
 
 SLACK = 64 << 20  # bytes of a checkpoint that do not grow with the weights
@@ -63,6 +63,16 @@ def build_with_weights(
     except RuntimeError as error:
         raise RunError(f"{misfit}: {str(error).splitlines()[-1].strip()}") from None
     return model
+
+
+def weights_sha256(run: Run, kind: CheckpointKind = "best") -> str | None:
+    """SHA-256 of the file with the weights of a checkpoint, as its manifest has it; None if no manifest can be read.
+
+    Arguments:
+        run: The run.
+        kind: "last", or "best" (the last where there is no best).
+    """
+    return checkpoint.sha256_of(run.path / "checkpoints", kind if run.has_checkpoint(kind) else "last", "model")
 
 
 def check_weights(run: Run, model: LatentVariableModel) -> list[str]:

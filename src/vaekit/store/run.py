@@ -286,15 +286,6 @@ class Run:
         """
         return checkpoint.load(files.confine(self.path, "checkpoints"), kind, parts, limit)
 
-    def weights_sha256(self, kind: CheckpointKind = "best") -> str | None:
-        """SHA-256 of the file with the weights of a checkpoint, as recorded beside it; None if no manifest can be read.
-
-        Arguments:
-            kind: "last" or "best"; the last if there is no best.
-        """
-        kind = kind if self.has_checkpoint(kind) else "last"
-        return checkpoint.sha256_of(files.confine(self.path, "checkpoints"), kind, "model")
-
     # -- other files ------------------------------------------------------------------------------------------------
 
     def read_json(self, name: str) -> Any:
