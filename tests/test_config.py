@@ -126,7 +126,7 @@ def test_another_name_of_the_data_or_the_model_keeps_their_other_options(tmp_pat
 def test_options_that_describe_other_data_are_dropped_by_name(tmp_path: Path) -> None:
     table = {"name": "a.csv", "columns": {"name": "count", "age": "real"}, "test": "b.csv", "binarize": "fixed"}
     config = parse({"data": table})
-    with pytest.warns(UserWarning, match=r"of 'a\.csv', and so dropped for 'mnist': data\.test, data\.columns; "):
+    with pytest.warns(UserWarning, match=r"data\.test, data\.columns: meant for 'a\.csv' and dropped for 'mnist'; "):
         assert changed(config, {"data": "mnist"}).data == Data(name="mnist", binarize="fixed")
     for same in (
         {"data": "a.csv"},

@@ -77,7 +77,10 @@ def build(
             "name of a preset"
         )
     elif sections:
-        raise ConfigError("sections override a preset; a Config is complete, change it with vaekit.config.read")
+        raise ConfigError(
+            "sections override a preset, and a Config is complete; change it first: "
+            "vaekit.config.changed(config, {'latent_size': 2})"
+        )
     recipe = Recipe.resolve(config, trust=trust)
     beside = {"event_shape": event_shape, "num_classes": num_classes, "x": x, "labels": labels, "columns": columns}
     is_named = bool(sections.get("data", {}).keys() - {"binarize"})  # binarize changes no part of a model

@@ -186,7 +186,8 @@ def _forget_file(section: dict[str, Any], name: str) -> None:
         return
     options = [f"data.{option}" for option in _OF_THE_FILE if section.pop(option, None) is not None]
     if options:
-        warnings.warn(f"of {old!r}, and so dropped for {name!r}: {', '.join(options)}; set them again", stacklevel=4)
+        dropped = ", ".join(options)
+        warnings.warn(f"{dropped}: meant for {old!r} and dropped for {name!r}; set again what applies", stacklevel=4)
 
 
 def _merge_tables(tree: dict[str, Any], overrides: Mapping[str, Any]) -> None:

@@ -86,7 +86,7 @@ class Recipe:
         return replace(self, config=self.config.model_copy(update={"train": train}))
 
     def with_options_from_data(self, x: Tensor | None) -> "Recipe":
-        """The same recipe, with the likelihood's options that follow from the training rows, shape (N, *event), set."""
+        """The same recipe after the likelihood has set its options by the training rows x, shape (N, *event)."""
         part = self.parts["likelihood"]
         if x is None or "model" in self.parts:
             return self

@@ -103,7 +103,7 @@ def batch_fields(item: Mapping[Any, Any]) -> dict[str, Any]:
         if field is None or field in fields_of_batch:
             raise DataError(
                 f"a batch must be a tensor, (x, labels) or a dict with x and maybe labels, c and observed; "
-                f"the key {key!r:.100} is {'one too many' if field else 'unknown'}: leave it out"
+                f"the key {key!r:.100} {f'gives {field} twice' if field else 'is unknown'}: leave it out"
             )
         fields_of_batch[field] = value
     if "x" not in fields_of_batch:

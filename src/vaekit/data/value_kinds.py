@@ -76,5 +76,5 @@ def _hint(low: float, high: float, allowed: tuple[float, float]) -> str:
         return "; remove or mask values that are not finite"
     if allowed == (0.0, 1.0) and low >= 0 and high <= 255:
         return "; divide 8-bit images by 255"
-    normalized = " of images normalized to [-1, 1] take (x + 1) / 2," if allowed == (0.0, 1.0) and low >= -1 else ""
+    normalized = " to (x + 1) / 2 if they are in [-1, 1]," if allowed == (0.0, 1.0) and low >= -1 else ""
     return f"; scale the data,{normalized} or choose the likelihood 'normal'"

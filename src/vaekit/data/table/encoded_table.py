@@ -148,7 +148,15 @@ class OpenedTable:
     is_large: bool = False
 
     def followed_by(self, more: "OpenedTable", name: str) -> "OpenedTable":
-        """The rows of two tables with the same columns, one table after the other."""
+        """The rows of two tables with the same columns, one table after the other.
+
+        Arguments:
+            more: The second table; its further columns are ignored.
+            name: Name of the second table, for messages.
+
+        Raises:
+            DataError: The second table lacks a column.
+        """
         lacking = [column for column in self.raws if column not in more.raws]
         if lacking:
             raise DataError(f"{name}: has no column {lacking[0]!r}, which the table to train on has")

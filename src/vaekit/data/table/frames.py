@@ -43,7 +43,15 @@ def pandas() -> Any:
 
 
 def check_names(names: Sequence[str], name: str) -> None:
-    """Refuse more columns than a table may have, or two of the same name."""
+    """Refuse more columns than a table may have, or two of the same name.
+
+    Arguments:
+        names: Names of the columns.
+        name: Name of the table, for messages.
+
+    Raises:
+        DataError: There are too many columns, or two have the same name.
+    """
     if len(names) > MOST_COLUMNS:
         raise DataError(f"{name}: has {len(names):,} columns, more than the {MOST_COLUMNS:,} that a table may have")
     repeated = next((column for column, count in Counter(names).items() if count > 1), None)
@@ -66,7 +74,11 @@ def valid_frame(frame: "pd.DataFrame", name: str) -> "pd.DataFrame":
 
 
 def check_table(names: Sequence[str], rows: int, name: str) -> None:
-    """Refuse a table without a row or a column, with too many columns, or with two of the same name."""
+    """Refuse a table without a row or a column, with too many columns, or with two of the same name.
+
+    Raises:
+        DataError: The table is one of these.
+    """
     check_names(names, name)
     if not rows or not names:
         raise DataError(f"{name}: has {rows} rows and {len(names)} columns; at least one of each is needed")
