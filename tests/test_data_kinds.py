@@ -195,7 +195,7 @@ def test_classes_are_the_labels_that_occur(tmp_path: Path) -> None:
 def test_no_other_decoder_is_started(tmp_path: Path) -> None:
     photos(tmp_path / "f", 4)
     (tmp_path / "f" / "zz.png").write_text("%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 8 8\n%%EndComments\nshowpage\n")
-    with pytest.raises(DataError, match=r"zz.png: cannot be read as an image \(it is no PNG, JPEG"):
+    with pytest.raises(DataError, match=r"zz.png: cannot be read as an image \(it is not one of: PNG, JPEG"):
         load(tmp_path / "f")
 
 

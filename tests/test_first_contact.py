@@ -287,7 +287,7 @@ FITS = {
     "list": (([torch.rand(4, 1, 6, 6)],), {"preset": "beta-tcvae"}, "depends on the number of rows, which list does"),
     "both": ((torch.rand(4, 1, 6, 6),), {"preset": "vae", "options": Train()}, "leave one out"),
     "seed": ((torch.rand(4, 1, 6, 6),), {"preset": "vae", "seed": 1}, "fit has no seed"),
-    "lr": ((torch.rand(4, 1, 6, 6),), {"preset": "vae", "lr": 1}, "did you mean 'train.learning_rate'"),
+    "lr": ((torch.rand(4, 1, 6, 6),), {"preset": "vae", "lr": 1}, "did you mean 'learning_rate'"),
     "name": ((torch.rand(4, 1, 6, 6),), {"preset": "vea"}, "did you mean 'vae'"),
     "flat": ((torch.rand(4, 36),), {}, r"pass x.reshape\(-1, 1, 6, 6\)"),
     "number": ((torch.rand(4, 1, 6, 6),), {"preset": 3}, "unknown preset '3'"),

@@ -217,6 +217,8 @@ def test_open_what_is_not_there(tmp_path):
     with pytest.raises(RunError, match="there is no run in"):
         Run.open(root=tmp_path / "runs")
     assert list_runs(tmp_path / "runs") == []
+    with pytest.raises(RunError, match=r"^there is no run 'foo', and no run at all in the folder '.*none'$"):
+        Run.open("foo", root=tmp_path / "none")
     make(tmp_path, "mnist")
     (tmp_path / "m.safetensors").touch()
     with pytest.raises(

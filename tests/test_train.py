@@ -1152,6 +1152,10 @@ def logs(name: str) -> Any:
     [
         ({"epoch": 3}, r"unknown argument of fit 'epoch'; did you mean 'epochs'\?"),
         ({"lr": 3}, r"unknown argument of fit 'lr'"),
+        ({"preset": "vae", "epohcs": 3}, r"^unknown argument of fit 'epohcs'; did you mean 'epochs'\?"),
+        ({"preset": "vae", "seed": 1}, "fit has no seed"),
+        ({"learning_rate": math.inf}, "^fit: learning_rate must be a finite number, got inf"),
+        ({"preset": "vae", "learning_rate": -1}, "^fit: learning_rate: .* greater than 0, got -1"),
         ({"ema": 1.5}, r"fit: ema: .* less than 1, got 1\.5"),
         ({"device": "cuda"}, "fit has no device"),
         ({"device": "cuda"}, r"model\.to\('cuda'\)"),

@@ -53,8 +53,8 @@ def compare(
     """Try `vae compare vae cvae`: print runs side by side, with mean ± sd over seeds.
 
     It also says which differences are within noise. Evaluate each RUN first. Runs that differ only in their seed are
-    one group; differences are to the first group. By default the table shows evaluations of all test rows; with
-    --split, --rows or --data it shows those that `vae evaluate` made with the same options.
+    one group; differences are to the first group. It compares evaluations of all test rows. With --split, --rows or
+    --data it compares evaluations made with the same options.
     """
     if output is not None and (split != "test" or row_count is not None or data_name is not None):
         raise click.UsageError("--output shows evaluations of all test rows; leave out --split, --rows and --data")

@@ -72,15 +72,8 @@ def score(
     chosen.check_output(path, *([] if pixels is None else [pixels]), data_name=data_name)
     model, _ = chosen.model()
     with stage_progress() as listener:
-        scores = score_run(
-            chosen.restored,
-            model,
-            rows,
-            samples=samples,
-            seed=chosen.seed,
-            per_value=pixels is not None,
-            listener=listener,
-        )
+        options: dict[str, Any] = {"samples": samples, "seed": chosen.seed, "per_value": pixels is not None}
+        scores = score_run(chosen.restored, model, rows, **options, listener=listener)
     files.write(path, scores.to_csv())
     if pixels is not None and scores.per_value is not None:
         plot.save(scores.per_value, pixels)
@@ -93,8 +86,7 @@ def score(
     if wants_json():
         print_files(*written, run=str(run.path), **_record(scores, agreement))
         return
-    print_table([_cells(record) for record in scores.least_likely(SHOWN)])
-    _print_counts(scores, f"{rows.row_word}s")
+    _print(scores)
     if agreement is not None:
         area, error = agreement
         out(f"AUROC       {area:.3f} ± {error:.3f}: how often an unusual row (by {labels}) outscores a usual one")
@@ -129,8 +121,10 @@ def _cells(record: dict[str, Any]) -> dict[str, Any]:
     return cells
 
 
-def _print_counts(scores: "Scores", plural: str) -> None:
-    """Print the number of rows, the number of rare rows, and the warnings."""
+def _print(scores: "Scores") -> None:
+    """Print the least likely rows, the number of rows, the number of rare rows, and the warnings."""
+    plural = f"{scores.rows.row_word}s"
+    print_table([_cells(record) for record in scores.least_likely(SHOWN)])
     out()
     out(f"{plural:<12}{len(scores.rows)}; {scores.unlikely} of them less likely than 99 % of the run's test {plural}")
     for sentence in scores.warnings:

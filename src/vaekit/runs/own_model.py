@@ -14,6 +14,7 @@ from torch.optim import Optimizer
 
 from ..config import Fit, Train, parse, read
 from ..config.recipe import Recipe
+from ..config.synonyms import OTHER_NAMES
 from ..data import Batches, Dataset
 from ..data.given_data import RowFormat
 from ..data.loader_factory import LoaderFactory
@@ -105,6 +106,7 @@ def fit(
     if not isinstance(run, Run | None):
         raise ConfigError(f"run is a vaekit.Run, as Run.create(…) gives it, got {type(run).__name__}")
     ranks = joined_ranks()
+    _check_settings(settings)
     recipe = None
     if preset is not None:
         if options is not None:
@@ -135,6 +137,32 @@ def fit(
         return train_epochs(model, plan, batches, validating, run=run, resume=resume, listener=both, ranks=ranks)
 
 
+def _check_settings(settings: Mapping[str, Any]) -> None:
+    """Check settings, before a preset adds its own.
+
+    Raises:
+        ConfigError: A setting is unknown (the nearest one is named) or out of range, or only a run can follow it.
+    """
+    for name in settings:
+        if name in _ELSEWHERE:
+            raise ConfigError(f"fit has no {name}; {_ELSEWHERE[name]}")
+        if name not in Fit.model_fields:
+            section, _, meant = OTHER_NAMES.get(name, "").partition(".")
+            if section == "train":
+                raise ConfigError(f"unknown argument of fit {name!r}; did you mean {meant!r}?")
+            raise ConfigError(unknown("argument of fit", name, [*Fit.model_fields, *(fit.__kwdefaults__ or {})]))
+    _parsed(settings)
+
+
+def _parsed(settings: Mapping[str, Any]) -> Fit:
+    """Options of these settings. Errors name the arguments of `fit`, not the keys of a config."""
+    try:
+        return parse({"train": dict(settings)}, "fit").train.for_fit()
+    except ConfigError as error:
+        names = "|".join(Fit.model_fields)
+        raise error.with_message(re.sub(rf"\btrain\.(?=(?:{names})\b)", "", str(error))) from None
+
+
 def _with_settings(options: Fit | None, settings: Mapping[str, Any], model: LatentVariableModel) -> Fit:
     """Options with settings on top, checked; the precision "auto" becomes the model's.
 
@@ -144,7 +172,7 @@ def _with_settings(options: Fit | None, settings: Mapping[str, Any], model: Late
         model: The model.
 
     Raises:
-        ConfigError: A setting is unknown (the nearest one is named) or out of range, or only a run can follow it.
+        ConfigError: A setting is out of range, or the options are of another type.
     """
     if not isinstance(options, Fit | None):
         raise ConfigError(
@@ -152,17 +180,9 @@ def _with_settings(options: Fit | None, settings: Mapping[str, Any], model: Late
         )
     if isinstance(options, Train):
         raise ConfigError("fit has no seed, device or threads; pass a config.Fit, as Train.for_fit() gives it")
-    for name in settings.keys() & _ELSEWHERE.keys():
-        raise ConfigError(f"fit has no {name}; {_ELSEWHERE[name]}")
-    for name in settings.keys() - Fit.model_fields.keys():
-        names = [*Fit.model_fields, *(fit.__kwdefaults__ or {})]
-        raise ConfigError(unknown("argument of fit", name, names))
     options = options or Fit()
     merged = {"precision": options.precision} | options.model_dump(exclude_unset=True) | dict(settings)
-    try:
-        valid = parse({"train": merged}, "fit").train.for_fit()
-    except ConfigError as error:
-        raise error.with_message(re.sub(r"\btrain\.(?=\w+:)", "", str(error))) from None
+    valid = _parsed(merged)
     return valid.model_copy(update={"precision": find_precision(valid.precision, model)})
 
 

@@ -36,7 +36,7 @@ def check_data_for(config: Config, data: Dataset) -> None:
         ("test", "set data.test, or bring separate rows to test on"),
     ):
         if not len(data.splits[name]):
-            raise DataError(f"{data.name} has 0 rows to {name} on, a training needs at least 1; {remedy}")
+            raise DataError(f"{data.name} has 0 rows to {name} on; a training needs at least 1: {remedy}")
     if config.model.condition == "class" and data.num_classes < 2:
         raise DataError(
             f'model.condition = "class" needs rows of several classes, but {data.name} has no labels; leave it '

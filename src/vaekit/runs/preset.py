@@ -12,6 +12,7 @@ from typing import Any
 from ..config import Train, changed, data_section, read
 from ..config.recipe import Recipe
 from ..data.table.table_files import is_table
+from ..errors import ConfigError
 from ..store import Run
 from . import lifecycle
 from .restore import RestoredRun
@@ -93,6 +94,10 @@ def resume(
         ConfigError: A setting cannot be changed, or the config names parts by import path without `trust`.
         NumericalError: The loss is not finite; the run keeps its last good state.
     """
+    for setting in settings:
+        if setting not in lifecycle.CHANGEABLE:
+            names = ", ".join(lifecycle.CHANGEABLE)
+            raise ConfigError(f"resuming can change {names} only, not {setting}; for any other change, train a new run")
     restored = RestoredRun.of(run, root=root, trust=trust)
     sections = {"train": settings} if settings else {}
     visible = is_watched() if progress is None else progress

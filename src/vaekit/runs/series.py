@@ -67,7 +67,8 @@ def train_replicates(
     Raises:
         ConfigError: `seeds` or `jobs` is below 1 or above 10,000.
         RunError: A run of that name has another config, or the name is not allowed; nothing has been trained.
-        VAEError, Interrupted: A training failed or was stopped, see `train`; everything trained so far is kept.
+        VAEError, Interrupted: A training failed or was stopped, see `lifecycle.train_run`; everything trained so far is
+            kept.
     """
     for argument, value in {"seeds": seeds, "jobs": jobs}.items():
         check_count(argument, value, 1, MOST_SEEDS)

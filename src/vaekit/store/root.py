@@ -57,7 +57,7 @@ def find_folder(ref: str | Path, root: Path) -> Path:
     if os.path.isdir(name):
         return Path(name).resolve()
     names = [path.name for path in run_folders(root)]
-    none = f"{name!r:.120} is neither a run nor a file; {root} has no runs"
+    none = f"there is no run {name!r:.120}, and no run at all in the folder {str(root)!r}"
     raise RunError(unknown("run", name, names) if names else none)
 
 

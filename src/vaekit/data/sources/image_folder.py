@@ -172,7 +172,9 @@ def _opened_image(path: str) -> Iterator[Image.Image]:
     except DataError:
         raise
     except UnidentifiedImageError as error:
-        raise DataError(f"{path}: cannot be read as an image (it is no {', '.join(_FORMATS)}); move it away") from error
+        raise DataError(
+            f"{path}: cannot be read as an image (it is not one of: {', '.join(_FORMATS)}); move it away"
+        ) from error
     except Exception as error:  # Pillow raises many types
         raise DataError(f"{path}: cannot be read as an image ({reason(error)}); mend it or move it away") from error
 
