@@ -88,7 +88,7 @@ def evaluate(
 
 @contextmanager
 def _progress_listener(progress: bool | None, listener: StageListener | None) -> Iterator[StageListener | None]:
-    """The caller's listener; or one that also shows the progress."""
+    """The given listener, or one that also shows the progress."""
     if progress is None:
         progress = listener is None and is_watched()
     if not progress:

@@ -58,7 +58,7 @@ class Value:
 
     @property
     def shown_unit(self) -> str:
-        """The unit, and the maximum where there is one."""
+        """The unit, and the maximum unless it is None."""
         if self.maximum is None:
             return self.unit
         return f"{self.unit}, at most {self.maximum:.4g}".removeprefix(", ")

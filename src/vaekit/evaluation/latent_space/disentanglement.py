@@ -86,8 +86,8 @@ def mutual_information_gap(z: Tensor, factors: Tensor) -> float:
 def separated_attribute_predictability(z: Tensor, factors: Tensor) -> float:
     """SAP: the gap in accuracy between the two latents that predict a factor best; the mean over factors.
 
-    A latent predicts the commonest value in its bin, one of 20. Every second row is learned from, the others are
-    tested.
+    A latent predicts the commonest value in its bin, one of 20. Every second row is to learn from, the rest to
+    test on.
 
     Reference: Kumar, Sattigeri and Balakrishnan 2018, arXiv:1711.00848, section 3, which uses a linear classifier
     of each latent.

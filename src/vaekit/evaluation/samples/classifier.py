@@ -146,7 +146,7 @@ def _details(network: nn.Sequential, data: Dataset) -> dict[str, Any]:
         "version": VERSION,
         "data": data.name,
         "checksum": data.checksum,
-        "accuracy": accuracy,  # of the test images of known class; None where there are none
+        "accuracy": accuracy,  # of the test images of known class; None without such images
         "features": FEATURES,
         "sha256": _sha256(network.state_dict()),
         "vaekit": __version__,

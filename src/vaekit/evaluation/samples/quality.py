@@ -186,10 +186,10 @@ def squared_frechet(mean: Tensor, covariance: Tensor, mean2: Tensor, covariance2
 def precision_recall(real: Tensor, fake: Tensor) -> list[Value]:
     """Precision and recall, density and coverage: which samples lie in the balls about real ones, and vice versa.
 
-    A ball reaches to the k-th nearest neighbour within its own set: k = 3 for precision and recall, 5 for the others.
-    Standard errors are the spread over random halves of both sets, since the balls are random too. They are
-    up to 50 % too large; with the same balls in all halves they were 20 to 40 % too small. Sets below 20 points get
-    no standard error.
+    A ball reaches to the k-th nearest neighbour within its own set: k = 3 for precision and recall, 5 for density and
+    coverage. Standard errors are the spread over random halves of both sets, since the balls are random too. They are
+    up to 50 % too large; with the same balls in all halves they were 20 to 40 % too small. Sets below 20 points get no
+    standard error.
 
     Arguments:
         real: Features, shape (N, D).

@@ -114,7 +114,7 @@ def score_run(
         rows: The rows, from `rows_of(run, data)`.
         samples: K of the importance-weighted bound.
         seed: Seed of the samples.
-        per_value: Whether to score each value of a row too; those of a table, its columns, are always scored.
+        per_value: Whether to score each value of a row too; the columns of a table are always scored.
         listener: Called with the stage, the batches done and the total.
 
     Raises:
@@ -252,7 +252,7 @@ def _reference_cache(
 def _reference_columns(
     restored: RestoredRun, model: LatentVariableModel, samples: int, seed: int, listener: StageListener | None
 ) -> Tensor:
-    """Nats of each column of a run's test rows, shape (N, D); stored as those of `reference` are."""
+    """Nats of each column of a run's test rows, shape (N, D); stored in its folder, as `reference` stores scores."""
     cache = _reference_cache(restored, model, REFERENCE_ROWS, samples, seed)
     tensors = cache.load("columns")
     if tensors is None or "nats" not in tensors:

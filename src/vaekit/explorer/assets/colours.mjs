@@ -1,4 +1,4 @@
-// A colour for each class, and those of the theme, for canvases. Not for: style.css, which colours all else.
+// A colour for each class, and the colours of the theme, for canvases. Not for: all else, which style.css colours.
 
 const TEN = ["#4e8ac8", "#f28e2b", "#e15759", "#3fb8af", "#59a14f", "#d9b116", "#b07aa1", "#ff8fa3", "#a5795a", "#8b93a1"];
 

@@ -5,7 +5,7 @@ export const subtract = (a, b) => a.map((value, i) => value - b[i]);
 export const dot = (a, b) => a.reduce((sum, value, i) => sum + value * b[i], 0);
 export const norm = (a) => Math.sqrt(dot(a, a));
 
-// Where a latent stands in a plane {centre, axes}: two numbers, the second 0 where there is one axis only.
+// Where a latent stands in a plane {centre, axes}: two numbers, the second 0 if the plane has one axis only.
 export function toPlane(plane, z) {
   const away = subtract(z, plane.centre);
   return [dot(away, plane.axes[0]), plane.axes[1] ? dot(away, plane.axes[1]) : 0];
