@@ -413,7 +413,7 @@ def test_an_error_with_another_message_keeps_its_remedy() -> None:
 
 def test_loading_what_does_not_exist_says_so(tmp_path: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    with pytest.raises(VAEError, match=r"'model\.safetensors' is neither a run nor a file; runs has no runs"):
+    with pytest.raises(VAEError, match=r"there is no run 'model\.safetensors', and no run at all in the folder 'runs'"):
         vaekit.load("model.safetensors")
 
 
