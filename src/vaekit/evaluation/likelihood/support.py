@@ -129,7 +129,7 @@ def _refuse_support(name: str, p: Distribution) -> None:
         return  # a distribution that states no support is trusted
     if support.is_discrete:
         raise ConfigError(
-            f"annealed importance sampling needs continuous latents, but the {name} is discrete; leave it out",
+            f"annealed importance sampling needs continuous latents, but the {name} is discrete; leave annealing out",
             arguments=("annealing",),
         )
     z = p.sample()
