@@ -196,3 +196,8 @@ def test_latents_of_an_own_kind_have_a_message_and_a_prior_without_gradient_is_f
         vaekit.check(OnSimplex)
     with pytest.raises(ConfigError, match="no gradient flows from the prior's log_prob"):
         vaekit.check(Detached)
+
+
+@pytest.mark.parametrize("rows", [1, 2, 5])
+def test_any_number_of_rows_will_do_for_a_trial(rows: int) -> None:
+    vaekit.check(likelihoods.Bernoulli, event_shape=(1, 4, 4), x=torch.rand(rows, 1, 4, 4))

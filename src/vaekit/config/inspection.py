@@ -60,7 +60,7 @@ def check(
         latent_size: Width of the latents.
         latent_shape: Event shape of the latents, for a module that takes no vectors; a class gets its posterior's.
         context_size: C; 0 for none.
-        x: Rows that the likelihood has a density for, shape (N, *event_shape), N ≥ 3; by default zeros and ones.
+        x: Rows that the likelihood has a density for, shape (N, *event_shape); by default zeros and ones.
         beside: Names of the posterior or the prior that a class is tried with: `{"posterior": "hierarchical"}`. By
             default they have latents of the same kind as the part.
         options: Options of the class; sections of the preset, as `build` takes them.

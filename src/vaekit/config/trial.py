@@ -36,7 +36,7 @@ class Trial:
         event_shape: Event shape of x.
         shape: Event shape of z.
         context_size: C; 0 for none.
-        x: Rows, shape (N, *event_shape), N ≥ 3; None for zeros and ones at random.
+        x: Rows, shape (N, *event_shape); None for zeros and ones at random.
         beside: Names of the parts that a class is tried with.
     """
 
@@ -53,7 +53,9 @@ class Trial:
     @cached_property
     def x(self) -> Tensor:
         """The rows of data for the trials, shape (3, *event_shape)."""
-        return torch.ones(TRIAL_ROWS, *self.event_shape).bernoulli(0.5) if self.rows is None else self.rows[:TRIAL_ROWS]
+        if self.rows is None:
+            return torch.ones(TRIAL_ROWS, *self.event_shape).bernoulli(0.5)
+        return self.rows[torch.arange(TRIAL_ROWS) % len(self.rows)]
 
     @property
     def c(self) -> Tensor | None:

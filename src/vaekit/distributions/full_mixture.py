@@ -34,7 +34,7 @@ class FullCovarianceMixture(Distribution):
 
     def log_prob(self, value: Tensor) -> Tensor:
         """Log-density of z, shape (..., Z), nats."""
-        quadratic = self._by_features(value) if torch.is_grad_enabled() else self._by_residues(value)
+        quadratic = self._by_features(value) if torch.is_grad_enabled() else self._by_residuals(value)
         log_volume = self.precision_tril.diagonal(dim1=-2, dim2=-1).log().sum(-1)
         constant = log_volume - 0.5 * math.log(2 * math.pi) * self.loc.shape[-1]
         log_prob: Tensor = (quadratic + (self.log_weights + constant)).logsumexp(-1)
@@ -71,9 +71,9 @@ class FullCovarianceMixture(Distribution):
         quadratic: Tensor = torch.addmm(offset, features, weights.T).reshape(*value.shape[:-1], len(self.loc))
         return quadratic
 
-    def _by_residues(self, value: Tensor) -> Tensor:
+    def _by_residuals(self, value: Tensor) -> Tensor:
         z = value.reshape(-1, value.shape[-1])
         shift = (self.precision_tril @ self.loc.unsqueeze(-1)).flatten()
-        residues = torch.addmm(-shift, z, self.precision_tril.flatten(0, 1).T)
-        quadratic: Tensor = -0.5 * residues.square().unflatten(1, self.loc.shape).sum(2)
+        residuals = torch.addmm(-shift, z, self.precision_tril.flatten(0, 1).T)
+        quadratic: Tensor = -0.5 * residuals.square().unflatten(1, self.loc.shape).sum(2)
         return quadratic.reshape(*value.shape[:-1], len(self.loc))

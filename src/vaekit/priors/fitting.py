@@ -96,8 +96,8 @@ def _log_joint(z: Tensor, loc: Tensor, covariance: Tensor, weights: Tensor) -> T
     constant = constant - 0.5 * loc.shape[1] * torch.log(torch.tensor(2 * torch.pi, dtype=z.dtype))
     parts = []
     for rows in z.split(LATENTS_AT_A_TIME):
-        residues = (rows @ half.flatten(0, 1).T).unflatten(1, shift.shape) - shift
-        parts.append(constant - 0.5 * residues.square().sum(2))
+        residuals = (rows @ half.flatten(0, 1).T).unflatten(1, shift.shape) - shift
+        parts.append(constant - 0.5 * residuals.square().sum(2))
     return torch.cat(parts)
 
 
