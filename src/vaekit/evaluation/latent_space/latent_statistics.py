@@ -11,7 +11,6 @@ from torch import Tensor
 from torch.nn.functional import cross_entropy, one_hot
 
 from ...data import Batch
-from ...data.dataset import evenly_spread
 from ...distributions import draw_samples
 from ...errors import DataError, check_count
 from ...model import LatentVariableModel, kl_by_dimension
@@ -140,7 +139,8 @@ def latent_statistics(
                 return _encoded(model, batch)
 
         per_row = batchwise.over_batches("latents", len(rows), compute, listener=listener)
-        picked = evenly_spread(len(rows), pairs)
+        spread = torch.linspace(0, len(rows) - 1, min(pairs, len(rows))).round().long()
+        picked = spread.clamp_max(len(rows) - 1)  # single precision rounds up beyond 2²⁴ rows
         z = per_row["z"][picked].to(model.device)
         log_q = _aggregate(model, rows, z, picked, memory=memory, listener=listener).cpu()
     means, kl = per_row["means"], per_row.get("kl")
