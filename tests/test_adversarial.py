@@ -224,3 +224,18 @@ def test_frozen_weights_stay_in_every_objective() -> None:
         assert torch.equal(frozen, before[0]) and not torch.equal(others[-1], before[1])
         fit(model, x, preset=preset, optimizer=torch.optim.Adam([frozen, *others[:5]]), epochs=1, batch_size=16)
         assert torch.equal(frozen, before[0])
+
+
+@pytest.mark.parametrize(("loss", "model_size"), [(FactorVAE(3, hidden=(4,)), 2), (AAE(3, hidden=(4,)), 2)])
+def test_a_discriminator_of_other_latents_is_refused(loss: Any, model_size: int) -> None:
+    model = build("standard-vae", event_shape=(1, 8, 8), latent_size=model_size)
+    with pytest.raises(
+        ConfigError, match=f"for 3 values, latents and context together, but this model has {model_size}"
+    ):
+        fit(model, torch.rand(8, 1, 8, 8), objective=loss, epochs=1)
+
+
+def test_a_scheduled_weight_is_checked() -> None:
+    model = build("standard-vae", event_shape=(1, 8, 8), latent_size=2)
+    with pytest.raises(ConfigError, match="gamma must be at least 0, got -5"):
+        fit(model, torch.rand(8, 1, 8, 8), objective=FactorVAE(2, hidden=(4,), gamma=lambda epoch: -5.0), epochs=1)

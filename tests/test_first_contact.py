@@ -405,7 +405,7 @@ def test_data_sets_have_names_in_any_spelling(name: str) -> None:
 
 
 def test_build_says_where_an_option_belongs() -> None:
-    with pytest.raises(ConfigError, match=r"give train=\{'learning_rate'"):
+    with pytest.raises(ConfigError, match=r"did you mean train=\{'learning_rate': 0.001\}\?"):
         vaekit.build("vae", learning_rate=1e-3)
-    with pytest.raises(ConfigError, match="give latent_size"):
+    with pytest.raises(ConfigError, match=r"did you mean latent_size=2\?"):
         vaekit.build("vae", latent_dim=2)

@@ -39,6 +39,7 @@ from vaekit.priors import StandardNormal
 from vaekit.runs import job, lifecycle
 from vaekit.runs.terminal import _means
 from vaekit.training.data_checks import try_once
+from vaekit.training.schedule_free import ScheduleFreeAdamW
 
 SMALL: dict[str, Any] = {
     "model": {"latent_size": 3},
@@ -626,3 +627,22 @@ def test_the_command_names_its_options_for_the_arguments_of_the_library() -> Non
     assert {argument: command._option_of(argument) for argument in pairs} == pairs
     known = set().union(*map(command._options_of, [["evaluate"], ["train"], ["export"]]))
     assert known.issuperset(pairs.values())
+
+
+def test_no_rows_are_refused_where_densities_are_drawn() -> None:
+    model = vaekit.build("vae", event_shape=(1, 8, 8), latent_size=2)
+    empty = torch.zeros(0, 1, 8, 8)
+    with pytest.raises(DataError, match="there are 0 rows to draw latents for"):
+        model.draw(empty)
+    assert len(model.log_prob(empty)) == len(model.encode(empty)) == len(model.reconstruct(empty)) == 0
+
+
+@pytest.mark.parametrize(
+    ("options", "message"), [({"mix": 1.5}, "mix must be less than 1"), ({"mix": -1}, "mix must be")]
+)
+def test_options_of_the_schedule_free_optimizer_are_checked(options: dict[str, float], message: str) -> None:
+    weights = [torch.nn.Parameter(torch.zeros(2))]
+    with pytest.raises(ConfigError, match=message):
+        ScheduleFreeAdamW(weights, 1e-3, **options)
+    with pytest.raises(ConfigError, match="learning_rate must be at least 0"):
+        ScheduleFreeAdamW(weights, -1e-3)

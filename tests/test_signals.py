@@ -14,14 +14,16 @@ from torch.distributions import Normal as NormalDistribution
 
 import vaekit
 from conftest import one_line
-from vaekit import config, plot
+from vaekit import build, config, elbo, fit, plot
 from vaekit.data import Batch, load
 from vaekit.errors import ConfigError, DataError
 from vaekit.likelihoods import Normal
 from vaekit.likelihoods.location_scale import Standardized
 from vaekit.nets import ConvDecoder, ConvEncoder, ResNetEncoder
+from vaekit.objectives import as_loss
 from vaekit.runs import lifecycle
 from vaekit.runs.restore import RestoredRun
+from vaekit.training import validate
 
 SMALL = {
     "encoder": {"channels": [4, 8], "dense": 16},
@@ -259,3 +261,23 @@ def test_a_channel_without_values_is_listed(tmp_path: Path, command: Any, monkey
     full, empty = json.loads(command("data", "sig.npy", "--set", "data.kind=signal", "--json").out)
     assert full["median"] is not None and empty["missing"] == 1
     assert [empty[key] for key in ("minimum", "median", "maximum")] == [None] * 3
+
+
+def test_nan_is_a_missing_value_in_every_call_of_a_model_that_sees_it() -> None:
+    torch.manual_seed(0)
+    options = {"name": "normal", "centre": [0.0, 1.0], "unit": [1.0, 2.0]}
+    model = build("vae", event_shape=(2, 16), likelihood=options, latent_size=2)
+    x = torch.randn(5, 2, 16)
+    x[0, 0, 3] = math.nan
+    observed = ~x.isnan()
+    losses = []
+    for rows, mask in ((x, None), (x.nan_to_num(7.0), observed)):
+        torch.manual_seed(1)
+        losses.append(elbo(model.draw(rows, observed=mask)))
+    assert torch.equal(*losses) and losses[0].isfinite().all()
+    assert math.isfinite(validate(model, [x], as_loss(elbo))["loss"])
+    (record,) = fit(model, [x], [x], epochs=1)
+    assert math.isfinite(record["loss"]) and math.isfinite(record["validation_loss"])
+    whole = build("vae", event_shape=(2, 16), likelihood="normal", latent_size=2)
+    with pytest.raises(DataError, match="nan"):
+        whole.log_prob(x)

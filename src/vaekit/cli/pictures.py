@@ -88,7 +88,7 @@ def sample(
         raise click.UsageError("--by-class draws every class, without noise; leave out --class and --noise")
     name = f"{'classes' if by_class else 'sample'}{'' if source == 'prior' else f'-{source}'}-{drawing.seed}"
     path = drawing.path(name, label)
-    drawing.check_room(count, path)
+    drawing.check_room(count * len(drawing.class_names) if by_class and not is_default("count") else count, path)
     model, generator = drawing.model()
     if by_class and not model.context_size:
         raise DataError(f"run {run.name} is unconditional; leave out --by-class")

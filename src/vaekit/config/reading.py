@@ -83,10 +83,13 @@ def _section(name: str, value: Any) -> dict[str, Any]:
         raise ConfigError(f"{name}={value!r:.80}: give a table, such as {name}={{...}}, for one of: {known}")
     hint = nearest_setting(name) or ""
     section, _, key = hint.partition(".")
-    suggestion = f"; give {key if section == 'model' else f'{section}={{{key!r}: …}}'}" if hint else ""
+    if hint:
+        shown = f"{value!r:.80}"
+        right = f"{key}={shown}" if section == "model" else f"{section}={{{key!r}: {shown}}}"
+        raise ConfigError(f"there is no option {name!r} here; did you mean {right}?")
     raise ConfigError(
-        f"{name}={value!r:.80} is not an option here{suggestion}; give a table, such as {section or 'prior'}="
-        f"{{...}}, for one of: {known}, or a key of model"
+        f"{name}={value!r:.80} is not an option here; give a table, such as prior={{...}}, for one of: {known}, or a "
+        "key of model"
     )
 
 

@@ -76,7 +76,7 @@ def evaluate(
     run = _run_of(model_or_run, root)
     if data is not None and not isinstance(data, (str, os.PathLike)):
         raise ConfigError(
-            f"a run is evaluated on data by name, got {type(data).__name__} {getattr(data, 'name', '')!r}; for these: "
+            f"a run is evaluated on data by name or path, got {type(data).__name__}; for these: "
             "evaluate(vaekit.load(run), data)"
         )
     name = None if data is None else os.fspath(data)

@@ -144,6 +144,8 @@ class LatentVariableModel(ModelInputs, ABC):
         self._check_samples("draw", c, k)
         x, observed = self._known(x, observed)
         c = self.context(c, len(x))
+        if not len(x):
+            raise DataError("there are 0 rows to draw latents for; x needs at least 1")
         q, p = self.posterior_of(Batch(x, c=c, observed=observed)), self.prior(c)
         with full_precision(x):
             z = antithetic_pairs(q, k) if antithetic else draw_samples(q, k)
@@ -154,6 +156,7 @@ class LatentVariableModel(ModelInputs, ABC):
     def _known(self, x: Tensor, observed: Tensor | None) -> tuple[Tensor, Tensor | None]:
         """Rows x as `as_rows` gives them, with 0 for each value that is not observed, and the mask on their device."""
         x = self.as_rows(x)
+        observed = self.known_values(x, observed)
         if observed is None:
             return x, None
         observed = as_tensor(observed, "observed").to(x.device)
@@ -252,12 +255,10 @@ class LatentVariableModel(ModelInputs, ABC):
         self._check_samples("log_prob", c, k)
         x, observed = self._known(x, observed)
         self.check_values(x, observed)
-        if observed is None and self.sees_missing and bool(x.isnan().any()):
-            observed = ~x.isnan()
-        with seeded(generator):
-            draw = self.draw(x, c, k=k, observed=observed)
         if not len(x):
             return x.new_zeros(0)  # torch has no densities of 0 rows
+        with seeded(generator):
+            draw = self.draw(x, c, k=k, observed=observed)
         log_w = draw.log_w
         return log_w.logsumexp(0) - math.log(k)
 

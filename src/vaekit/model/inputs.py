@@ -73,6 +73,12 @@ class ModelInputs(nn.Module):
             raise DataError(f"x must have shape ({', '.join(map(str, ('B', *shape)))}), got {tuple(x.shape)}{hint}")
         return to_floats(x.to(self.device), self.value_kind, self.dtype).to(self.dtype)
 
+    def known_values(self, x: Tensor, observed: Tensor | None) -> Tensor | None:
+        """The mask of known values: `observed`, or not NaN if the model `sees_missing`; None if all are known."""
+        if observed is not None or not self.sees_missing or not bool(x.isnan().any()):
+            return observed
+        return ~x.isnan()
+
     def check_values(self, x: Tensor, observed: Tensor | None = None) -> None:
         """Refuse numbers, of any shape, that the model has no density for, where observed. This waits for the device.
 
@@ -132,7 +138,8 @@ class ModelInputs(nn.Module):
     def to_model(self, batch: Batch) -> Batch:
         """A batch for the model: on its device, in its type, with one-hot rows of the labels as context.
 
-        Nothing here waits for the device. The row of an unknown class, −1, is NaN.
+        Nothing here waits for the device, unless x is there already and the model `sees_missing`. The row of an unknown
+        class, −1, is NaN.
 
         Raises:
             DataError: The shape of x is wrong, or a conditional model gets neither a context nor labels of its classes.
@@ -141,7 +148,7 @@ class ModelInputs(nn.Module):
         if size and batch.c is None:
             self._check_takes_classes()
             batch = replace(batch, labels=check_labels(batch.labels, size))
-        batch = batch.to(self.device)
+        batch = replace(batch, observed=self.known_values(batch.x, batch.observed)).to(self.device)
         batch = replace(batch, x=self.as_rows(batch.x))
         if not size:
             return replace(batch, c=None)

@@ -38,6 +38,7 @@ class Adversarial(nn.Module, Loss):
     def __init__(self, inputs: int, hidden: Sequence[int], learning_rate: float) -> None:
         super().__init__()
         check_range("learning_rate", learning_rate, 0, ends="()")
+        self.inputs = inputs
         sizes = (inputs, *widths("hidden", hidden))
         layers: list[nn.Module] = []
         for width_in, width_out in pairwise(sizes):
@@ -51,8 +52,16 @@ class Adversarial(nn.Module, Loss):
         Arguments:
             z: Latents, shape (B, *latent).
             c: Context that the discriminator sees too, shape (B, C), or None.
+
+        Raises:
+            ConfigError: The discriminator is for another number of values.
         """
         inputs = z.flatten(1) if c is None else torch.cat((z.flatten(1), c.to(z.dtype)), 1)
+        if inputs.shape[1] != self.inputs:
+            raise ConfigError(
+                f"the discriminator of the loss is for {self.inputs} values, latents and context together, but this "
+                f"model has {inputs.shape[1]}; make the loss with the model's latent_size and context_size"
+            )
         logit: Tensor = self.discriminator(inputs)
         return logit.squeeze(-1)
 
@@ -137,7 +146,7 @@ class FactorVAE(Adversarial):
         rate = draw.rate()
         neg_elbo = rate + draw.distortion
         logged = {"neg_elbo": neg_elbo, "rate": rate, "distortion": draw.distortion, "total_correlation": correlation}
-        loss = neg_elbo + _at(self.gamma, epoch) * correlation
+        loss = neg_elbo + _at("gamma", self.gamma, epoch) * correlation
         return Terms(loss, logged)
 
     def pair(self, z: Tensor, model: LatentVariableModel, batch: Batch) -> tuple[Tensor, Tensor, Tensor | None]:
@@ -185,7 +194,7 @@ class AAE(Adversarial):
         """The model's loss."""
         draw = self.drawn(model, batch)
         ratio = self.log_ratio(draw.z[0], batch.c)  # log p(z) − log q(z)
-        loss = draw.distortion + _at(self.weight, epoch) * softplus(-ratio)
+        loss = draw.distortion + _at("weight", self.weight, epoch) * softplus(-ratio)
         logged = {"distortion": draw.distortion, "divergence": -ratio}
         if draw.levels:
             with torch.no_grad():
@@ -218,8 +227,8 @@ def permuted(z: Tensor) -> Tensor:
     return flat.gather(0, order).reshape(z.shape)
 
 
-def _at(value: Scheduled, epoch: float) -> float:
-    return value(epoch) if callable(value) else value
+def _at(name: str, value: Scheduled, epoch: float) -> float:
+    return check_range(name, value(epoch), 0) if callable(value) else value
 
 
 def _not_negative(name: str, value: Scheduled) -> Scheduled:

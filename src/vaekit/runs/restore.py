@@ -132,7 +132,7 @@ class RestoredRun:
         with seeded(torch.Generator().manual_seed(0)):
             loss = self.recipe.loss(
                 model,
-                dataset_size=1,  # matters only to a training
+                dataset_size=self.data_record.counts["train"],
                 event_shape=self.data_record.event_shape,
                 num_classes=self.data_record.num_classes,
             )

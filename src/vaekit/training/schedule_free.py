@@ -46,6 +46,8 @@ class ScheduleFreeAdamW(Optimizer):
         check_range("weight_decay", weight_decay, 0, hint="; 0 turns it off")
         check_range("eps", eps, 0, hint="; 1e-8 is usual")
         check_range("beta2", beta2, 0, 1, hint="; 0.99 is usual")
+        check_range("mix", mix, 0, 1, hint="; 0.95 is usual")
+        check_range("learning_rate", float(learning_rate), 0)
         defaults = {"lr": learning_rate, "mix": mix, "beta2": beta2, "eps": eps, "weight_decay": weight_decay}
         super().__init__(parameters, defaults)
 
