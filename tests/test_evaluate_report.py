@@ -413,6 +413,24 @@ def test_an_evaluation_of_other_weights_is_not_shown_as_the_present_result(run: 
     tells(False)
 
 
+def test_an_evaluation_of_other_weights_has_files_of_its_own(run: Run) -> None:
+    best, last = vaekit.load(run), run.load_checkpoint("last")
+    with run.lock():
+        run.save_checkpoint({k: v + 1 if v.is_floating_point() else v for k, v in last.tensors.items()}, last.state)
+    evaluate_run(run, best, **QUICK)
+    whole = {file: file.read_bytes() for file in run.path.rglob("*evaluation*") if file.is_file()}
+    others = [vaekit.load(run, weights="last"), vaekit.load(run)]
+    with torch.no_grad():
+        next(others[1].parameters()).add_(1.0)
+    names = [evaluate_run(run, other, rows=rows, **QUICK).details["file"] for other in others for rows in (None, 9)]
+    assert names[:2] == ["evaluation-last.json", "evaluation-9-rows-last.json"]
+    digits = names[2].removeprefix("evaluation-weights-").removesuffix(".json")
+    assert len(digits) == 8 and names[3] == f"evaluation-9-rows-weights-{digits}.json"
+    assert {file: file.read_bytes() for file in whole} == whole and not is_outdated(run)
+    Path(run.path, "checkpoints", "best").rename(run.path / "gone")
+    assert evaluate_run(run, others[0], **QUICK).details["file"] == "evaluation.json"  # the run has no better ones
+
+
 def test_an_earlier_evaluation_is_outdated_if_the_run_was_resumed_after_it(run: Run) -> None:
     evaluate_run(run, vaekit.load(run), **QUICK)
     table = run.read_json("evaluation.json")

@@ -19,6 +19,7 @@ from vaekit import build, fit, load
 from vaekit.data import Batch, Batches
 from vaekit.data.chosen_rows import keep_labels
 from vaekit.errors import ConfigError, DataError
+from vaekit.evaluation import evaluate_run
 from vaekit.objectives import M2
 from vaekit.runs import lifecycle
 from vaekit.runs.restore import RestoredRun
@@ -188,15 +189,36 @@ def test_a_run_resumes_and_counts_its_errors(tmp_path: Path, monkeypatch: pytest
     assert records[-1]["cross_entropy"] < records[0]["cross_entropy"]
     assert 0 <= test["error"] <= 1 and math.isfinite(test["neg_elbo"])
     assert {"validation_error", "validation_neg_elbo", "error"} <= set(records[0])
-    from vaekit.evaluation import run_evaluation
-
     monkeypatch.setattr(RestoredRun, "dataset", lambda *_, **__: tiny.dataset())
-    result = run_evaluation.evaluate_run(run, load(run.path), samples=2)
+    result = evaluate_run(run, load(run.path), samples=2)
     error = next(value for value in result.values if value.name == "classification error")
     assert error.unit == "%" and error.standard_error is not None
     assert error.value / 100 == pytest.approx(test["error"])
+    check_the_classifier_of_each_checkpoint(run)
     sampled = command("sample", "stopped", "--class", "1", "-n", "2", "-o", "a.npy")
     assert sampled.status == 0, sampled.err
+
+
+def check_the_classifier_of_each_checkpoint(run: Run) -> None:
+    """An evaluation measures the classifier that was saved with the weights of its model, and none for other weights."""
+
+    def errors(model: Any, *, other: bool = False) -> list[float]:
+        result = evaluate_run(run, model, samples=2, judge=False)
+        assert any("classifier that was trained" in warning for warning in result.warnings) == other
+        return [value.value for value in result.values if value.name == "classification error"]
+
+    stored = run.load_checkpoint("last")
+    best = {name: value + 1 if name.startswith("model.") else 0 * value for name, value in stored.tensors.items()}
+    with run.lock():
+        run.save_checkpoint(stored.tensors, stored.state, kind="best")
+    expected = errors(load(run))
+    with run.lock():
+        run.save_checkpoint(best, stored.state, kind="best")
+    assert errors(load(run)) != expected  # a classifier of zeros
+    assert errors(load(run, weights="last")) == expected
+    with torch.no_grad():
+        next((changed := load(run)).parameters()).add_(1.0)
+    assert errors(changed, other=True) == []
 
 
 def test_the_best_weights_are_those_of_a_model_and_its_classifier_at_one_epoch(tmp_path: Path) -> None:

@@ -26,20 +26,24 @@ WEIGHTS = "weights"  # the detail with the SHA-256 of the evaluated weights
 
 @dataclass(frozen=True)
 class RowSelection:
-    """The rows of an evaluation.
+    """The rows of an evaluation, and the weights.
 
-    Only an evaluation of all test rows of the run's own data is evaluation.json; others never replace it.
+    Only an evaluation of all test rows of the run's own data by its best weights is evaluation.json; others never
+    replace it.
 
     >>> RowSelection("validation", 100).file
     'evaluation-validation-100-rows.json'
     >>> RowSelection("validation", None, "new/photos", "1a2b3c4d5e6f").file
     'evaluation-on-new-photos-1a2b3c4d-validation.json'
+    >>> RowSelection(weights="last").file
+    'evaluation-last.json'
 
     Arguments:
         split: "test", "validation" or "train".
         rows: How many evenly spread rows were evaluated; None if all were.
         data: The name or path of a data set other than the run's; "" for the run's own data.
         checksum: Checksum of that data set; its first digits keep data sets of one name apart.
+        weights: Name of weights other than the best; "" for the best.
 
     Raises:
         ConfigError: The split is unknown, or `rows` is below 1.
@@ -49,6 +53,7 @@ class RowSelection:
     rows: int | None = None
     data: str = ""
     checksum: str = ""
+    weights: str = ""
 
     def __post_init__(self) -> None:
         one_of("split", self.split, SPLITS)
@@ -61,7 +66,7 @@ class RowSelection:
 
     @property
     def suffix(self) -> str:
-        """The end of file names; "" for all test rows of the run's own data."""
+        """The end of file names; "" for all test rows of the run's own data and the best weights."""
         return (f"-on-{self._slug}-{self.checksum[:8]}" if self.data else "") + self._end
 
     @property
@@ -71,8 +76,8 @@ class RowSelection:
     @property
     def _end(self) -> str:
         """The part of the names that all data sets share."""
-        parts = ("" if self.split == "test" else self.split, "" if self.rows is None else f"{self.rows}-rows")
-        return "".join(f"-{part}" for part in parts if part)
+        split, rows = "" if self.split == "test" else self.split, "" if self.rows is None else f"{self.rows}-rows"
+        return "".join(f"-{part}" for part in (split, rows, self.weights) if part)
 
     @property
     def file(self) -> str:

@@ -6,13 +6,16 @@ from typing import Any
 from .. import plot
 from ..errors import ConfigError, RunError, is_whole
 from ..model import LatentVariableModel
+from ..objectives import Loss, module_of
 from ..runs.model_weights import checkpoint_of, other_weights, weights_sha256
 from ..runs.restore import RestoredRun
 from ..store import Run
+from ..store.checkpoint import CheckpointKind
 from ..store.metrics import ROWS_KEY
 from ..store.tensors import pack, sha256
 from .batch_cache import RunCaches
 from .evaluation_file import PER_ROW, WEIGHTS, Evaluation, RowSelection
+from .latent_space.classified import HasClassifier
 from .measure_contract import Options
 from .model_evaluation import evaluate_model
 from .values import StageListener
@@ -29,10 +32,11 @@ def evaluate_run(
 ) -> Evaluation:
     """Evaluate the model of a run; write `evaluation.json`, numbers of each row and pictures into the run folder.
 
-    An evaluation of some rows, of another split or of other data has files of its own, such as
-    `evaluation-validation-100-rows.json` or `evaluation-on-photos-1a2b3c4d.json`, where 1a2b3c4d are digits of the
-    data's checksum; `details["file"]` names the JSON file. Finished batches of an interrupted evaluation
-    of the same weights, rows, samples and seed are reused.
+    An evaluation of some rows, of another split, of other data or of other weights than the best has files of its own,
+    such as `evaluation-validation-100-rows.json`, `evaluation-on-photos-1a2b3c4d.json`, where 1a2b3c4d are digits of
+    the data's checksum, `evaluation-last.json` or, of weights of no checkpoint, `evaluation-weights-1a2b3c4d.json`;
+    `details["file"]` names the JSON file. Finished batches of an interrupted evaluation of the same weights, rows,
+    samples and seed are reused.
 
     Arguments:
         run: The run; a `RestoredRun` if its config names parts by import path.
@@ -49,7 +53,9 @@ def evaluate_run(
     """
     restored = RestoredRun.of(run)
     run, config = restored.run, restored.recipe.config
-    weights, weight_warnings = _weights(run, model)
+    kind = checkpoint_of(run, model)
+    checksum = sha256(model.state_dict()) if kind is None else weights_sha256(run, kind)
+    loss, loss_warnings = _loss(restored, model, kind)
     trained_on = config.data.name
     is_own = restored.is_own(data_name)
     dataset = restored.dataset(data_name)
@@ -65,43 +71,54 @@ def evaluate_run(
         model,
         dataset,
         options,
-        loss=restored.loss(model),
+        loss=loss,
         cache_of=RunCaches(run, model),
         listener=listener,
     )
-    evaluation.details[WEIGHTS] = weights
-    evaluation.warnings[:0] = weight_warnings
+    evaluation.details[WEIGHTS] = checksum
+    evaluation.warnings[:0] = loss_warnings
     rows, evaluated = len(dataset.split(options.split)), evaluation.protocol[ROWS_KEY]
-    selection = RowSelection(options.split, evaluated if evaluated < rows else None)
+    weights = _name_of_weights(run, kind, checksum)
+    selection = RowSelection(options.split, evaluated if evaluated < rows else None, weights=weights)
     if not is_own:
         selection = replace(selection, data=dataset.name, checksum=dataset.checksum)
-    if not is_own:
         evaluation.warnings.insert(0, f"evaluated on {dataset.name}, but the run was trained on {trained_on}")
     elif restored.data_record.checksum not in ("", dataset.checksum):  # earlier versions took data without one
         evaluation.warnings.insert(0, f"the files of {trained_on!r} are not those that the run was trained on")
-    before = _stored_samples(run, selection.file)
-    if before > options.samples:
-        evaluation.warnings.append(
-            f"{selection.file} was made with {before:,} samples, and now has {options.samples:,}; samples={before} "
-            "makes it again"
-        )
+    evaluation.warnings += _fewer_samples(run, selection.file, options.samples)
     _write(run, evaluation, selection)
     return evaluation
 
 
-def _weights(run: Run, model: LatentVariableModel) -> tuple[str | None, list[str]]:
-    """The SHA-256 of a model's weights as a checkpoint has it; and a warning if they are not those of the run."""
-    kind = checkpoint_of(run, model)
-    return (sha256(model.state_dict()), [other_weights(run)]) if kind is None else (weights_sha256(run, kind), [])
+def _loss(
+    restored: RestoredRun, model: LatentVariableModel, kind: CheckpointKind | None
+) -> tuple[Loss | None, list[str]]:
+    """The loss that was saved with the weights of a model; and warnings if no checkpoint has these weights."""
+    loss = restored.loss(model, weights=kind or "best")
+    if kind is not None:
+        return loss, []
+    if not isinstance(module_of(loss), HasClassifier):
+        return loss, [other_weights(restored.run)]
+    unmeasured = "so the error of the classifier that was trained with the run's own weights is not measured"
+    return None, [f"{other_weights(restored.run)}, {unmeasured}"]
 
 
-def _stored_samples(run: Run, file: str) -> int:
-    """The number of samples of a stored evaluation; 0 where none can be read."""
+def _name_of_weights(run: Run, kind: CheckpointKind | None, checksum: str | None) -> str:
+    """The name of weights in file names; "" for the best, which are the last where a run has no others."""
+    if kind is None:
+        return f"weights-{str(checksum)[:8]}"
+    return "last" if kind == "last" and run.has_checkpoint("best") else ""
+
+
+def _fewer_samples(run: Run, file: str, samples: int) -> list[str]:
+    """A warning if the stored evaluation in this file has more samples than the new one."""
     try:
-        samples = run.read_json(file)["protocol"]["samples"]
+        before = run.read_json(file)["protocol"]["samples"]
     except (RunError, LookupError, TypeError):
-        return 0
-    return samples if is_whole(samples) else 0
+        return []
+    if not is_whole(before) or before <= samples:
+        return []
+    return [f"{file} was made with {before:,} samples, and now has {samples:,}; samples={before} makes it again"]
 
 
 def _write(run: Run, evaluation: Evaluation, selection: RowSelection) -> None:

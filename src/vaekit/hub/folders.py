@@ -16,6 +16,7 @@ from ..runs.data_record import columns_from
 from ..runs.model_weights import build_with_weights, shapes_of
 from ..runs.restore import RestoredRun
 from ..store import Run, files, tensors
+from ..store.checkpoint import CheckpointKind
 from ..training import find_device
 from .program_files import EXPORT_FORMAT, checksum
 
@@ -25,7 +26,7 @@ WEIGHTS = {".pt", ".pth", ".ckpt", ".bin"}
 def load(
     source: Run | str | Path | None = None,
     *,
-    weights: str = "best",
+    weights: CheckpointKind = "best",
     device: str = "cpu",
     root: Path | str = "runs",
     trust: bool = False,

@@ -94,7 +94,7 @@ class RestoredRun:
         """The binarization with which the rows are read again: the same way each time."""
         return repeatable(self.recipe.config.data.binarize)
 
-    def model(self, *, weights: str = "best", device: str = "cpu") -> LatentVariableModel:
+    def model(self, *, weights: CheckpointKind = "best", device: str = "cpu") -> LatentVariableModel:
         """The model of the run, in evaluation mode.
 
         Arguments:
@@ -118,7 +118,7 @@ class RestoredRun:
                 )
         return model.to(find_device(device)).eval()
 
-    def loss(self, model: LatentVariableModel, *, weights: str = "best") -> Loss:
+    def loss(self, model: LatentVariableModel, *, weights: CheckpointKind = "best") -> Loss:
         """The loss of the run, with its own weights, such as a classifier's.
 
         Arguments:
@@ -147,7 +147,7 @@ class RestoredRun:
             module.to(model.device).eval()
         return loss
 
-    def _kind(self, weights: str) -> CheckpointKind:
+    def _kind(self, weights: CheckpointKind) -> CheckpointKind:
         """The checkpoint that has the best or the last weights."""
         if weights not in ("best", "last"):
             raise ConfigError(f"weights must be 'best' or 'last', got {weights!r}")

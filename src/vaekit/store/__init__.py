@@ -9,8 +9,8 @@
       tensorboard/       event files, if asked for
       checkpoints/       last/ and best/, each with its predecessor: safetensors + JSON, a manifest with SHA-256
       samples/           pictures by epoch
-      evaluation.json    results of `vae evaluate` on all test rows; evaluation-*.json those on other rows;
-                         evaluation/ has batches and the numbers of each row
+      evaluation.json    results of `vae evaluate` on all test rows by the best weights; evaluation-*.json those on
+                         other rows or by other weights; evaluation/ has batches and the numbers of each row
       test.json          −ELBO, rate and distortion of the test rows after training
       latents/, scores/  results of `vae encode` and `vae score`
 
