@@ -54,7 +54,8 @@ def check_values(x: Tensor, value_range: Range, *, whole: bool = False, who: str
         if whole:
             raise DataError(f"{who} takes {meant}, got {_first(x, ~((x >= 0) & x.isfinite()))}{_OF_COUNTS}")
         raise DataError(f"{who} takes {meant}, got [{low:g}, {high:g}]{_hint(low, high, (least, greatest))}")
-    if whole and x.is_floating_point() and bool((broken := x != x.round()).any()):
+    broken = x != x.round() if whole and x.is_floating_point() else None
+    if broken is not None and bool(broken.any()):
         raise DataError(f"{who} takes {_meant(value_range, whole)}, got {_first(x, broken)}{_OF_COUNTS}")
 
 

@@ -9,7 +9,7 @@ import math
 from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
-from ..errors import check_range
+from ..errors import check_count, check_range
 
 
 class LearningRateSchedule(Protocol):
@@ -186,7 +186,7 @@ class Plateau:
 
     def __post_init__(self) -> None:
         check_range("factor of schedule plateau", self.factor, 0, 1, ends="()")
-        check_range("patience of a schedule", self.patience, 0, ends="()")
+        check_count("patience of a schedule", self.patience)
 
     def __call__(self, epoch: float, epochs: float) -> float:
         """1 at every epoch: the trainer counts the reductions."""

@@ -141,7 +141,8 @@ def _items(value: dict[str, Any] | list[Any]) -> Any:
 
 
 def _whole(digits: str) -> int:
-    if len(digits) > _MOST_DIGITS or not LOW <= (value := int(digits)) < 1 << 64:
+    value = int(digits) if len(digits) <= _MOST_DIGITS else None
+    if value is None or not LOW <= value < 1 << 64:
         raise ValueError(f"{digits:.30} is a number of more than 64 bits")
     return value
 
