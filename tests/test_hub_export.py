@@ -65,6 +65,14 @@ def test_it_reads_back_to_the_same_model(root: Path, folder: Path) -> None:
     )
 
 
+def test_the_newest_run_is_the_default_of_export_and_explore(root: Path, tmp_path: Path) -> None:
+    newest = Run.open(root=root)
+    exported = vaekit.export(folder=tmp_path / "e", root=root)
+    card = (exported / "README.md").read_text(encoding="utf-8")
+    assert newest.name in card
+    assert newest.name in vaekit.explore(root=root, images=0).html
+
+
 def test_the_examples_verify_a_port(folder: Path) -> None:
     model, given = vaekit.load(folder), load_file(folder / "example.safetensors")
     assert {name: len(value) for name, value in given.items()} == {"x": 8, "z": 8, "x_hat": 8, "c": 8}

@@ -70,7 +70,7 @@ def check_page_path(path: str | Path) -> Path:
 
 
 def explore(
-    model: LatentVariableModel | Run | RestoredRun | str | Path,
+    model: LatentVariableModel | Run | RestoredRun | str | Path | None = None,
     data: Dataset | Split | Tensor | tuple[Tensor, Tensor] | str | Path | None = None,
     *,
     images: int = IMAGES,
@@ -81,7 +81,7 @@ def explore(
     """An interactive page of a latent space, for a file or a notebook: a map, sliders, and ways between latents.
 
     Arguments:
-        model: A model, with its data; or a run, its folder or name.
+        model: A model, with its data; or a run, its folder or name, the newest run by default.
         data: The rows of a model on the map: a data set (its test rows are used), a split, images, or (x, labels).
         images: How many images to embed; 0 leaves out every image and its latents.
         half: Store weights as float16, which makes the page half as large.
@@ -94,7 +94,7 @@ def explore(
         RunError: The run is unknown.
     """
     count = max(check_count("images", images, 0), STATISTICS_ROWS)
-    if isinstance(model, (Run, RestoredRun, str, os.PathLike)):
+    if isinstance(model, (Run, RestoredRun, str, os.PathLike, type(None))):
         if data is not None:
             raise ConfigError("a run is shown on its own data; for other data: explore(vaekit.load(run), data)")
         restored = RestoredRun.of(model, root=root, trust=trust)

@@ -27,7 +27,7 @@ from .card import card
 
 
 def export(
-    run: Run | RestoredRun | str | Path,
+    run: Run | RestoredRun | str | Path | None = None,
     folder: str | Path | None = None,
     *,
     onnx: bool = False,
@@ -38,7 +38,7 @@ def export(
     """Write the model of a run into a folder for its next user: weights, config, card, preprocessing, examples.
 
     Arguments:
-        run: A run, its folder or name.
+        run: A run, its folder or name, the newest run by default.
         folder: Where to write; "export" in the run folder by default. An earlier export there is replaced.
         onnx: Also write encoder.onnx and decoder.onnx. Needs the extra `onnx`.
         torch_export: Also write encoder.pt2 and decoder.pt2.
