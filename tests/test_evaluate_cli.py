@@ -92,6 +92,7 @@ def test_evaluate_says_what_matters_in_three_blocks_of_80_columns(command, root:
     assert titles[:2] == ["Likelihood", "Latents"]
     assert max(map(len, lines)) <= 80 + len(str(root))
     assert any(line.startswith("  −log p(x), at most") and "nats" in line for line in lines)
+    assert any(re.match(r"  class, by a linear classifier  \d.* %$", line) for line in lines)
 
 
 def test_evaluate_shows_each_class(command) -> None:

@@ -92,6 +92,12 @@ def test_means_and_deviations_are_over_training_seeds(seeds: list[Run]) -> None:
     assert list(table.columns) == ["nll", "elbo"]
 
 
+def test_seeds_with_other_numbers_of_threads_are_one_group(made) -> None:
+    table = compare([made(f"vae-{n}", 90.0 + n, seed=n, settings=(f"train.threads={1 + n}",)) for n in range(2)])
+    assert table.groups == {"vae": ["vae-0", "vae-1"]}
+    assert table.cells["vae"]["nll"].n == 2
+
+
 @pytest.mark.parametrize("wrong", ["one run", 5, [5], "vae-0"])
 def test_a_comparison_of_anything_but_runs_says_what_to_pass(made, wrong: object) -> None:
     with pytest.raises(ConfigError, match=r"takes a list of runs, got .*Run\.open\(name\) opens one"):

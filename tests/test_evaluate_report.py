@@ -346,6 +346,8 @@ def test_other_data_are_said_loudly_and_kept_apart(run: Run) -> None:
     found = evaluate_run(run, trained, data_name="kmnist", **QUICK)
     assert found.warnings[0] == "evaluated on kmnist, but the run was trained on mnist"
     assert "precision" not in values(found)
+    assert found.details["samples"] == "not judged: samples are compared with the run's own data only"
+    assert "samples" not in evaluate_run(run, trained, data_name="kmnist", judge=False, **QUICK).details
     assert (run.path / "evaluation.json").read_bytes() == before
     assert found.details["file"] == f"evaluation-on-kmnist-{tiny.dataset().checksum[:8]}.json"
     assert run.read_json(found.details["file"])["protocol"]["data"] == "kmnist"

@@ -1,5 +1,6 @@
 """Where the time of a step goes."""
 
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -8,7 +9,7 @@ import torch
 from tiny import dataset, tiny
 from vaekit.config.recipe import Recipe
 from vaekit.runs import job
-from vaekit.runs.profiling import profile_training
+from vaekit.runs.profiling import _operators, profile_training
 from vaekit.training.cpu import flushes
 
 
@@ -23,6 +24,17 @@ def test_a_profile_accounts_for_the_whole_step(monkeypatch: Any, ema: float | No
     milliseconds, calls = found.operators["addmm"]
     assert milliseconds > 0 and calls == 5  # a hidden layer, two heads; a hidden layer, the output
     assert list(found.operators.values()) == sorted(found.operators.values(), reverse=True)
+
+
+def test_the_operators_have_the_time_of_one_device() -> None:
+    """An operator that launches nothing on the GPU has no time there, however long the host takes."""
+    times = {"aten::addmm": (6e3, 2e3), "aten::view": (0.0, 8e3), "cudaLaunchKernel": (0.0, 9e3)}
+    events = [
+        SimpleNamespace(key=key, self_device_time_total=gpu, self_cpu_time_total=host, count=4)
+        for key, (gpu, host) in times.items()
+    ]
+    assert _operators(events, 2, on_gpu=True) == {"addmm": (3.0, 2.0), "view": (0.0, 2.0)}
+    assert list(_operators(events, 2, on_gpu=False).items()) == [("view", (4.0, 2.0)), ("addmm", (1.0, 2.0))]
 
 
 def test_a_profile_computes_as_the_training_does(monkeypatch: Any) -> None:

@@ -8,7 +8,8 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,7 @@ from vaekit import config
 from vaekit.config import Config
 from vaekit.config.recipe import Recipe
 from vaekit.errors import ConfigError, NumericalError, RunError
-from vaekit.runs import environment, lifecycle, replicate, series
+from vaekit.runs import environment, lifecycle, replicate, series, side_by_side
 from vaekit.store import Run, list_runs
 
 SEEDS = 2
@@ -168,6 +169,27 @@ def test_an_error_of_one_is_the_error_of_the_series(place: Path, tmp_path: Path)
     assert told == [0, 1]
     with pytest.raises(ConfigError, match="jobs must be at least 1, got 0"):
         series.train_replicates(Recipe.resolve(explosive), 2, name="t", root=tmp_path, jobs=0)
+
+
+def test_an_announcement_ends_if_the_process_cannot_begin(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    told: list[str] = []
+
+    @contextmanager
+    def announce(*_: object) -> Iterator[None]:
+        told.append("begins")
+        try:
+            yield
+        finally:
+            told.append("ends")
+
+    def refuse(*_: object, **__: object) -> None:
+        raise OSError("too many processes")
+
+    monkeypatch.setattr(side_by_side.subprocess, "Popen", refuse)
+    one = replicate.Replicate(0, Recipe.resolve(tiny.tiny()), "s-seed0", "custom", tmp_path, False)
+    with pytest.raises(OSError, match="too many processes") as raised:
+        side_by_side.train_side_by_side([one], jobs=1, threads=1, announce=announce)
+    assert told == ["begins", "ends"] and raised.tb  # which kept the frames, and what they had opened
 
 
 def test_own_parts_reach_the_processes_if_they_are_trusted(place: Path, tmp_path: Path) -> None:

@@ -1161,12 +1161,20 @@ def logs(name: str) -> Any:
         ({"device": "cuda"}, r"model\.to\('cuda'\)"),
         ({"seed": 1}, r"fit has no seed; call torch\.manual_seed\(…\) first"),
         (
-            {"optimizer": lambda parameters: torch.optim.SGD(parameters, lr=0.1), "learning_rate": 1e-9},
+            {"optimizer": partial(torch.optim.SGD, lr=0.1), "learning_rate": 1e-9},
             "learning_rate = 1e-09 is Adam's, and the optimizer has its own; set it there",
         ),
         (
+            {"optimizer": torch.optim.SGD, "learning_rate": 1e-9},
+            "learning_rate = 1e-09 is Adam's, and the optimizer has its own; set it there",
+        ),
+        (
+            {"optimizer": lambda parameters: torch.optim.SGD(parameters, lr=0.1), "learning_rate": 0.1},
+            r"learning_rate = 0\.1 is Adam's, .* own cannot be read from this function; leave learning_rate out",
+        ),
+        (
             {"optimizer": lambda parameters: torch.optim.SGD(parameters, lr=0.1), "options": Fit(learning_rate=5)},
-            r"learning_rate = 5\.0 is Adam's, and the optimizer has its own",
+            r"learning_rate = 5\.0 is Adam's, .* own cannot be read from this function; leave learning_rate out",
         ),
         ({"patience": 3}, "patience ends the training when the validation loss stops falling"),
         ({"objective": OfDraw}, "got the class OfDraw; call it"),

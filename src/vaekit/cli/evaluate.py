@@ -128,11 +128,16 @@ def _print_blocks(result: "Evaluation") -> None:
     from ..evaluation.model_evaluation import MEASURES
 
     for measure in MEASURES:
-        shown = [(line, value) for line in measure.lines if (value := line.value_in(result.values)) is not None]
+        shown = [
+            (line.label, f"{value} {value.unit}".strip(), line.meaning)
+            for line in measure.lines
+            if (value := line.value_in(result.values)) is not None
+        ]
         if shown:
+            label_width, value_width = (2 + max(len(cells[i]) for cells in shown) for i in (0, 1))
             out(f"{measure.title}: {measure.caption}")
-            for line, value in shown:
-                out(f"  {line.label:<25}{f'{value} {value.unit}'.strip():<24}{line.meaning}".rstrip())
+            for label, text, meaning in shown:
+                out(f"  {label:<{max(25, label_width)}}{text:<{value_width}}{meaning}".rstrip())
             out()
 
 

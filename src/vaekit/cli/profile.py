@@ -20,7 +20,8 @@ def profile(options: ConfigOptions) -> None:
     """Try `vae profile cvae`: train PRESET for some steps, and print where their time goes.
 
     By default PRESET is vae, or table-vae for a table. Nothing is written. Profiling slows the steps
-    down, so compare speeds without it.
+    down, so compare speeds without it. On a GPU the phases are shares of the time to launch the work,
+    and the operators have the time of the GPU.
     """
     os.environ.setdefault("KINETO_LOG_LEVEL", "9")  # or Kineto reports missing devices
     config = options.config()

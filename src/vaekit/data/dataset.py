@@ -156,7 +156,7 @@ class Split:
         return self.labels
 
     def labelled(self) -> "Split":
-        """The rows with a known label, in memory; without labels there are none."""
+        """The rows with a known label, in memory; if all labels are known, the split itself. Without labels: none."""
         if self.labels is None:
             return self.rows(slice(0))
         return self if bool((self.labels >= 0).all()) else self.rows((self.labels >= 0).nonzero().flatten())

@@ -66,15 +66,9 @@ def evaluate_run(
             f"{config.data.binarize!r}, and is evaluated as it was trained; leave it out, or evaluate the model: "
             "evaluate(vaekit.load(run), data, binarize=…)"
         )
-    options = replace(options, binarize=config.data.binarize, judge=options.judge and is_own)
-    evaluation = evaluate_model(
-        model,
-        dataset,
-        options,
-        loss=loss,
-        cache_of=RunCaches(run, model),
-        listener=listener,
-    )
+    samples_wanted = options.judge
+    options = replace(options, binarize=config.data.binarize, judge=samples_wanted and is_own)
+    evaluation = evaluate_model(model, dataset, options, loss=loss, cache_of=RunCaches(run, model), listener=listener)
     evaluation.details[WEIGHTS] = checksum
     evaluation.warnings[:0] = loss_warnings
     rows, evaluated = len(dataset.split(options.split)), evaluation.protocol[ROWS_KEY]
@@ -83,6 +77,8 @@ def evaluate_run(
     if not is_own:
         selection = replace(selection, data=dataset.name, checksum=dataset.checksum)
         evaluation.warnings.insert(0, f"evaluated on {dataset.name}, but the run was trained on {trained_on}")
+        if samples_wanted:
+            evaluation.details["samples"] = "not judged: samples are compared with the run's own data only"
     elif restored.data_record.checksum not in ("", dataset.checksum):  # earlier versions took data without one
         evaluation.warnings.insert(0, f"the files of {trained_on!r} are not those that the run was trained on")
     evaluation.warnings += _fewer_samples(run, selection.file, options.samples)

@@ -69,8 +69,8 @@ def fit(
         model: Any latent-variable model, on the device to train on.
         train: The training rows; bytes are pixels, x / 255, unless the likelihood takes counts. One of:
             a tensor or an array (N, *event), or (M, B, *event), which is M batches;
-            `(x, labels)`: labels are None, classes (N,), or for a conditional model a context (N, C). Any other pair of
-            tensors with equally many dimensions is two batches;
+            `(x, labels)`, where labels are None or classes (N,). A conditional model also takes a context (N, C). Two
+            tensors of the same number of dimensions are otherwise two batches;
             a `Split`; a `Dataset`, its name or its path, which also give a validation split;
             a frame, or (frame, labels), for the model of a table;
             a data set of torch, or a list, if its first item is a row: x, (x, label) or a mapping;
@@ -195,10 +195,15 @@ def _check_learning_rate(optimizer: Any, options: Fit, *, asked: bool) -> None:
         asked: Whether the caller has set the options.
 
     Raises:
-        ConfigError: The optimizer has another learning rate.
+        ConfigError: The optimizer has another learning rate, or is made by a function that does not tell it.
     """
     if not asked or "learning_rate" not in options.model_fields_set:
         return
+    if not isinstance(optimizer, Optimizer | partial | type):
+        raise ConfigError(
+            f"learning_rate = {options.learning_rate} is Adam's, and the optimizer's own cannot be read from this "
+            "function; leave learning_rate out"
+        )
     groups = optimizer.param_groups if isinstance(optimizer, Optimizer) else [getattr(optimizer, "keywords", {})]
     if all(group.get("lr") != options.learning_rate for group in groups):
         raise ConfigError(

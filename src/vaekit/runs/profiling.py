@@ -24,8 +24,10 @@ class Profile:
 
     Attributes:
         milliseconds: Wall-clock time of a step without the profiler.
-        phases: Shares of the time: data, forward_pass, backward_pass and optimizer; they add up to 1.
-        operators: The slowest operators → their own time in ms and their calls, both per step.
+        phases: Shares of the host's time: data, forward_pass, backward_pass and optimizer; they add up to 1. On a GPU
+            this is the time to launch the work, which the GPU does meanwhile.
+        operators: The slowest operators → their own time in ms and their calls, both per step. On a GPU it is the time
+            of the GPU alone.
         setting: Device, threads, precision, batch size.
     """
 
@@ -65,7 +67,8 @@ def _profile(job: Job, steps: int) -> Profile:
         trainer.check()
     setting = {"device": str(device), "threads": torch.get_num_threads(), "precision": train.precision}
     setting |= {"batch_size": train.batch_size, "steps": steps}
-    phases, operators = _summary(watched, steps)
+    phases = _phases(watched.key_averages())
+    operators = _operators(watched.key_averages(), steps, on_gpu=device.type == "cuda")
     return Profile(1e3 * seconds / steps, phases, operators, setting)
 
 
@@ -82,8 +85,7 @@ def _advance(trainer: Trainer, batches: Iterator[Any], steps: int) -> None:
             trainer.step(batch, 0.0)
 
 
-def _summary(watched: Any, steps: int) -> tuple[dict[str, float], dict[str, tuple[float, float]]]:
-    averages = watched.key_averages()
+def _phases(averages: Iterable[Any]) -> dict[str, float]:
     totals = dict.fromkeys(("data", "step", "backward_pass", "optimizer"), 0.0)
     for event in averages:
         if event.key in totals:
@@ -94,12 +96,17 @@ def _summary(watched: Any, steps: int) -> tuple[dict[str, float], dict[str, tupl
             totals["optimizer"] += event.cpu_time_total
     whole = totals["data"] + totals.pop("step")
     totals["forward_pass"] = whole - sum(totals.values())
-    phases = {name: totals[name] / whole for name in ("data", "forward_pass", "backward_pass", "optimizer")}
-    operators_of_torch = [event for event in averages if event.key.startswith("aten::")]
-    times = {event.key: event.self_device_time_total or event.self_cpu_time_total for event in operators_of_torch}
-    operators_of_torch.sort(key=lambda event: -times[event.key])
+    return {name: totals[name] / whole for name in ("data", "forward_pass", "backward_pass", "optimizer")}
+
+
+def _operators(averages: Iterable[Any], steps: int, *, on_gpu: bool) -> dict[str, tuple[float, float]]:
     operators = {
-        event.key.removeprefix("aten::"): (times[event.key] / 1e3 / steps, event.count / steps)
-        for event in operators_of_torch[:OPERATORS]
+        event.key.removeprefix("aten::"): (
+            (event.self_device_time_total if on_gpu else event.self_cpu_time_total) / 1e3 / steps,
+            event.count / steps,
+        )
+        for event in averages
+        if event.key.startswith("aten::")
     }
-    return phases, operators
+    slowest = sorted(operators, key=lambda name: -operators[name][0])
+    return {name: operators[name] for name in slowest[:OPERATORS]}

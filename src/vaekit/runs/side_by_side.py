@@ -80,15 +80,16 @@ class _Process:
         self.replicate = replicate
         self.events = events
         self.error: Exception | None = None
-        self.stack = ExitStack()
-        self.listener = self.stack.enter_context(announce(replicate.number, replicate.seed, replicate.name))
-        self.process = subprocess.Popen(
-            [sys.executable, "-P", "-m", f"{__package__}.replicate"],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            env=os.environ | {"OMP_NUM_THREADS": str(threads), "MKL_NUM_THREADS": str(threads)},
-            start_new_session=True,  # Ctrl-C reaches it through this process, once
-        )
+        with ExitStack() as stack:
+            self.listener = stack.enter_context(announce(replicate.number, replicate.seed, replicate.name))
+            self.process = subprocess.Popen(
+                [sys.executable, "-P", "-m", f"{__package__}.replicate"],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                env=os.environ | {"OMP_NUM_THREADS": str(threads), "MKL_NUM_THREADS": str(threads)},
+                start_new_session=True,  # Ctrl-C reaches it through this process, once
+            )
+            self.stack = stack.pop_all()
         assert self.process.stdin is not None
         with suppress(BrokenPipeError):  # it was killed already
             self.process.stdin.write(json.dumps(replicate.task(threads)).encode() + b"\n")

@@ -188,7 +188,7 @@ def fill(
     if model.context_size and split.labels is not None and not bool((split.labels >= 0).all()):
         first = int((split.labels < 0).nonzero()[0]) + 1
         raise DataError(f"the class of row {first} is missing, and this model needs it; fill it in, or drop the row")
-    parts: list[tuple[Tensor, ...]] = []
+    parts: list[Filled] = []
     total = -(-len(split) // FILLED_AT_A_TIME)
     with torch.no_grad(), seeded(generator_of(seed)):
         for number in range(total):
@@ -198,19 +198,28 @@ def fill(
             parts += [_filled_rows(part, draws) for part in weighted_latents(model, batch, samples, seed=seed)]
             if listener is not None:
                 listener("imputing", number + 1, total)
-    best, low, high, probability, drawn, ess = (
-        torch.cat(pieces, 1 if i == 4 else 0) for i, pieces in enumerate(zip(*parts, strict=True))
+    return Filled(
+        best=torch.cat([part.best for part in parts]),
+        low=torch.cat([part.low for part in parts]),
+        high=torch.cat([part.high for part in parts]),
+        probability=torch.cat([part.probability for part in parts]),
+        draws=torch.cat([part.draws for part in parts], 1),
+        ess=torch.cat([part.ess for part in parts]),
     )
-    return Filled(best, low, high, probability, drawn, ess)
 
 
-def _filled_rows(part: WeightedLatents, draws: int) -> tuple[Tensor, ...]:
+def _filled_rows(part: WeightedLatents, draws: int) -> Filled:
     best = part.best()
     drawn = part.sample(max(draws, FOR_INTERVALS))
     low, high = torch.quantile(drawn.float(), drawn.new_tensor([LOW, HIGH], dtype=torch.float32), 0)
-    ess = 1 / part.weights.square().sum(0)
-    parts = (best, low, high, _best_probability(part, best), drawn[:draws], ess)
-    return tuple(tensor.cpu() for tensor in parts)
+    return Filled(
+        best=best.cpu(),
+        low=low.cpu(),
+        high=high.cpu(),
+        probability=_best_probability(part, best).cpu(),
+        draws=drawn[:draws].cpu(),
+        ess=(1 / part.weights.square().sum(0)).cpu(),
+    )
 
 
 def _best_probability(part: WeightedLatents, best: Tensor) -> Tensor:

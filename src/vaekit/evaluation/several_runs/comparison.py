@@ -33,9 +33,9 @@ from . import student_t
 from .comparison_table import Cell, Comparison, Difference
 
 CONFIDENCE = 0.95
-SHOWN_BY_DEFAULT = [name for measure in MEASURES for name in measure.compared]  # those of them that all runs have
+SHOWN_BY_DEFAULT = [name for measure in MEASURES for name in measure.compared]  # of these, the ones that every run has
 # Keys that may differ within a group: the seed, and keys that do not change the numbers.
-_NOT_COMPARED = ("train.seed", "train.device", "train.deterministic", "train.checkpoint_every")
+_NOT_COMPARED = ("train.seed", "train.device", "train.threads", "train.deterministic", "train.checkpoint_every")
 _PER_ROW_LIMIT = 1 << 30  # bytes
 
 
