@@ -29,7 +29,6 @@ from ..training import ALONE, Listener, Ranks, Trainer, TrainingPlan, find_devic
 from ..training.cpu import find_threads, flushed, threads
 from ..training.data_checks import check_classes, check_rows, try_once
 from ..training.listener import Listeners
-from ..training.loop import batches_per_epoch, in_epochs
 from ..training.players import check_trainable
 from ..training.precision import LoweredPrecision, find_precision
 from .final_test import write_test
@@ -225,8 +224,7 @@ class Job:
         plan, train = self.plan(), self.data.train
         validation = range(len(self.data.validation)) if len(self.data.validation) else None
         batches = range(batches_of(len(train), plan.options.batch_size))
-        _, epochs = in_epochs(plan.options, batches_per_epoch(plan.options, batches, validation, plan.schedule))
-        trainer = plan.trainer(self.model, epochs, self.ranks)
+        trainer, _ = plan.for_loaders(self.model, batches, validation, self.ranks)
         batch = next(iter(self.batches(train.rows(slice(4)))))
         self.model.checked(batch.x, batch.observed)
         if self.config.data.binarize == "none":

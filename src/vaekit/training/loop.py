@@ -67,6 +67,24 @@ class TrainingPlan:
         trained = TrainedParts(model, self.loss, players)
         return Trainer(trained, options, LearningRateFactor(self.schedule, epochs), ranks)
 
+    def for_loaders(
+        self, model: LatentVariableModel, train: Iterable[Any], validation: Iterable[Any] | None, ranks: Ranks = ALONE
+    ) -> tuple[Trainer, int | None]:
+        """A trainer for the length of loaders, and their batches in an epoch; None if they have no length.
+
+        Arguments:
+            model: The model.
+            train: Batches, or anything with their length.
+            validation: Batches to validate with.
+            ranks: All processes of the training.
+
+        Raises:
+            ConfigError, DataError: The training cannot begin.
+        """
+        batches = batches_per_epoch(self.options, train, validation, self.schedule)
+        options, length = in_epochs(self.options, batches)
+        return replace(self, options=options).trainer(model, length, ranks), batches
+
 
 def train_epochs(
     model: LatentVariableModel,
@@ -104,9 +122,8 @@ def train_epochs(
     if module is not None:
         module.to(model.device)
     listeners = Listeners([listener])
-    batches = batches_per_epoch(options, train, validation, plan.schedule)
-    options, length = in_epochs(options, batches)
-    trainer = replace(plan, options=options).trainer(model, length, ranks)
+    trainer, batches = plan.for_loaders(model, train, validation, ranks)
+    options = trainer.options
     checkpointer = Checkpointer(trainer, train, run, options.checkpoint_every)
     records = checkpointer.broadcast_state(ranks, checkpointer.resume(resume))
     with flushed(), stop_requests() as stop, checkpointer.rescue():
