@@ -234,6 +234,8 @@ def test_labels_and_factors_of_any_type_mean_the_same(model: LatentVariableModel
     assert auroc(scores, unusual) == auroc(torch.tensor(scores), torch.tensor([False, False, True])) == (1.0, 0.0)
     z, factors = torch.randn(40, 2, generator=torch.Generator().manual_seed(0)), (torch.arange(40) % 3)[:, None]
     assert disentanglement(z, factors) == disentanglement(z, factors.double() - 1)
+    with pytest.raises(ConfigError, match=r"^hide must be bottom, top, left or right, got 'middle'$"):
+        complete(model, x[:2], "middle")
     picture = complete(model, x[:2], "left", ways=1)
     assert torch.equal(picture.images, complete(model, Batch(x[:2]), "left", ways=1).images)
     assert percentiles(torch.tensor([torch.nan, 1.0]), torch.zeros(2)).isnan().tolist() == [True, False]

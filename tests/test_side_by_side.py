@@ -227,7 +227,7 @@ def test_a_run_that_another_process_trains_is_waited_for_and_then_refused(
 ) -> None:
     given = small(place, epochs=1)
     run = lifecycle.train_run(given, name="s-seed0", root=tmp_path)
-    monkeypatch.setattr(replicate, "PATIENCE", 0.1)
+    monkeypatch.setattr(replicate, "STOP_SECONDS", 0.1)
     with run.lock(), pytest.raises(RunError, match="in use by"):
         replicate.Replicate(0, Recipe.resolve(given), "s-seed0", "custom", tmp_path, False).train(None)
 

@@ -113,7 +113,7 @@ class Fit(Section):
         ema: Decay of the moving averages of the weights, which are validated and kept; None for no averages.
         ema_warm_up: Whether these averages move faster in the first steps.
         patience: Epochs without a better validation loss after which the training ends; None for no limit.
-        on_nan: What follows a loss or a gradient that is not finite: "stop" ends the training, "skip" leaves the step
+        on_nan: What to do when a loss or a gradient is not finite: "stop" ends the training, "skip" leaves the step
             out.
         precision: Precision of the networks' products; "auto" is the lowest safe one that the hardware has.
         checkpoint_every: Seconds of work that a crash may lose.

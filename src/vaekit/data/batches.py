@@ -106,7 +106,7 @@ class Batches:
 
     def __len__(self) -> int:
         """The number of batches in an epoch."""
-        return batches_of(self.num_rows, self.batch_size)
+        return num_batches(self.num_rows, self.batch_size)
 
     def __iter__(self) -> Iterator[Batch]:
         size = self.batch_size
@@ -203,10 +203,10 @@ class Batches:
         return replace(batch, x=draw_binary(values, generator) if self.binarize == "per-epoch" else values)
 
 
-def batches_of(rows: int, batch_size: int) -> int:
+def num_batches(rows: int, batch_size: int) -> int:
     """The number of batches in an epoch: a single row at the end joins the batch before it.
 
-    >>> batches_of(6, 4), batches_of(5, 4)
+    >>> num_batches(6, 4), num_batches(5, 4)
     (2, 1)
     """
     full, rest = divmod(rows, batch_size)

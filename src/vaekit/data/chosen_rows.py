@@ -33,18 +33,18 @@ def held_out(
     *,
     row_word: str = "image",
     has_own_test: bool = False,
-    share: int = 20,
+    one_in: int = 20,
 ) -> tuple[Remainder, NDArray[np.int64], NDArray[np.int64]]:
     """The indices of the rows to train on, to validate with and to test on.
 
     Arguments:
         name: Name of the data, for messages.
         count: Number of rows.
-        validation: Rows to hold out; one in `share`, at most 5,000, by default.
+        validation: Rows to hold out; one in `one_in`, at most 5,000, by default.
         test: Rows to test on; 10 %, at most 10,000, by default.
         row_word: The word for one row, for messages.
         has_own_test: Whether the data have test rows of their own; then none is taken from these.
-        share: See `validation`.
+        one_in: See `validation`.
 
     Raises:
         DataError: There are fewer than two rows.
@@ -53,7 +53,7 @@ def held_out(
     if count < 2 and not has_own_test:
         raise DataError(f"{name}: at least one {row_word} to train on and one to test on are needed, got {count}")
     test = 0 if has_own_test else max(1, min(count // 10, MOST_TEST)) if test is None else test
-    validation = min(count // share, MOST_VALIDATION) if validation is None else validation
+    validation = min(count // one_in, MOST_VALIDATION) if validation is None else validation
     if has_own_test and not 0 <= validation < count:
         raise ConfigError(
             f"validation must be from 0 to {count - 1} of the {count} {row_word}s of {name}, got {validation}"

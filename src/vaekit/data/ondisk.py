@@ -70,7 +70,7 @@ class Remainder:
 
 @final
 class Steps:
-    """Every tenth index of `rows`, or those at another range of places; they take no memory.
+    """The indices of `rows` at a range of places, such as every tenth. They take no memory.
 
     >>> Steps(Remainder(6, np.array([4, 1])), range(0, 4, 2))[np.arange(2)].tolist()
     [0, 3]

@@ -91,7 +91,10 @@ def _fitting(dataset: Dataset, memory: int) -> tuple[Dataset, list[str]]:
 
 
 def _evaluated_rows(split: Split, options: Options) -> Split:
-    """`options.rows` of the rows that fit in memory, all of these by default; no other rows are read."""
+    """At most `options.rows` evenly spread rows that fit in memory; by default every row that fits.
+
+    Only these are read.
+    """
     fitting = evenly_spread(len(split), split.fitting(options.memory))
     if options.rows is None:
         return split.in_memory(options.memory)

@@ -46,8 +46,8 @@ class VQPosterior(CodesPosterior):
         commitment: β.
         codebook: How the codes learn.
         decay: Decay of the running means, and of the counts that tell dead codes.
-        revive: A code that is used less than this share of the average is replaced by a random output of the encoder; 0
-            for never.
+        revive: A code used less often than this share of the mean use is replaced by a random output of the encoder.
+            0 never replaces one.
         gradient: How the decoder's gradient reaches the encoder: unchanged ("straight-through"), or rotated and scaled
             like z to its code ("rotation").
         places: Number of codes of a row, if the decoder reads no grid.

@@ -17,9 +17,10 @@ from ..training import validate
 
 
 def write_test(run: Run, model: LatentVariableModel, loss: Loss, rows: Batches, *, row_word: str) -> None:
-    """Measure the test rows, and write test.json: the terms of a draw, and what a loss logs if it is no `OfDraw`.
+    """Measure the test rows, and write test.json.
 
-    A mean that is not finite is null in the file; a warning says so.
+    It has the terms of a draw and, for any other loss than `OfDraw`, what it logs. A mean that is not finite is null
+    in the file; a warning says so.
 
     Arguments:
         run: The run folder.

@@ -18,7 +18,7 @@ from ..config import Config
 from ..config.recipe import Recipe
 from ..data import Batches, Dataset, Split
 from ..data import load as load_data
-from ..data.batches import batches_of, rows_to_start_from
+from ..data.batches import num_batches, rows_to_start_from
 from ..data.pixels import repeatable
 from ..model import LatentVariableModel
 from ..model.modes import buffers_kept
@@ -223,7 +223,7 @@ class Job:
         """
         plan, train = self.plan(), self.data.train
         validation = range(len(self.data.validation)) if len(self.data.validation) else None
-        batches = range(batches_of(len(train), plan.options.batch_size))
+        batches = range(num_batches(len(train), plan.options.batch_size))
         trainer, _ = plan.for_loaders(self.model, batches, validation, self.ranks)
         batch = next(iter(self.batches(train.rows(slice(4)))))
         self.model.checked(batch.x, batch.observed)

@@ -236,19 +236,19 @@ def draw_pictures(
     writer.wait()  # the film of the epochs is made of their files
     inputs = PanelInput(model.eval(), data, run, seed, binarize)
     for panel in PANELS:
-        with _left_out(panel.name):
+        with _warning_instead(panel.name):
             if panel.fits(inputs):
                 picture = panel.draw(inputs)
                 writer.do(partial(_save_panel, run, panel, picture))
 
 
 def _save_panel(run: Run, panel: Panel, picture: Any) -> None:
-    with _left_out(panel.name):
+    with _warning_instead(panel.name):
         _save(run, f"{panel.name}{panel.suffix}", picture)
 
 
 @contextmanager
-def _left_out(name: str) -> Iterator[None]:
+def _warning_instead(name: str) -> Iterator[None]:
     """Within the block an error becomes a warning, unless the disk is full: a picture must not end a training."""
     try:
         yield
@@ -260,7 +260,7 @@ def _left_out(name: str) -> Iterator[None]:
 
 def draw_data(data: Dataset, run: Run) -> None:
     """Write a picture of training rows into a run folder, if they are images or signals."""
-    with _left_out("training"):
+    with _warning_instead("training"):
         if data.kind == "signal":
             signals = as_one_batch(data.train.thinned(SIGNALS), value_kind="real")
             _save(run, "training.png", plot.signals(_with_gaps(signals)))
@@ -297,14 +297,14 @@ class EpochPictures(Listener):
             return
         self.can_draw = False
         name = _epoch_name(record["epoch"])
-        with _left_out(name):
+        with _warning_instead(name):
             picture = _draw_epoch(self.model, self.names, record["epoch"])
             self.can_draw = True
             self.writer.do(partial(self._write, name, picture))
 
     def _write(self, name: str, picture: plot.Picture) -> None:
         is_written = False
-        with _left_out(name):
+        with _warning_instead(name):
             _save(self.run, name, picture)
             is_written = True
         if not is_written:

@@ -29,7 +29,7 @@ from .lifecycle import resume_run, train_run
 from .restore import RestoredRun
 
 STOPPED = 130  # exit status
-PATIENCE = 30.0  # seconds that a process may take to stop after its parent has died
+STOP_SECONDS = 30.0  # seconds that a process may take to stop after its parent has died
 
 
 @dataclass(frozen=True)
@@ -64,7 +64,7 @@ class Replicate:
             train_run(self.recipe, **options, listener=listener, tensorboard=self.tensorboard)
             return
         run = Run.open(self.name, root=self.root)
-        deadline = time.monotonic() + PATIENCE
+        deadline = time.monotonic() + STOP_SECONDS
         while run.status == "running" and time.monotonic() < deadline:
             time.sleep(0.05)
         if run.status != "finished":

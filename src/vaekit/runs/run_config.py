@@ -16,7 +16,7 @@ from ..store import Run
 
 _GONE = ("train.cuda_graph",)  # options that no longer exist, and that changed no number
 
-# The behaviour before these options existed, as their values, by section and part.
+# Values of later options that reproduce the earlier behaviour, by section and part.
 _BEFORE: dict[str, dict[str, dict[str, Any]]] = {
     "likelihood": {
         "poisson": {"log1p": False},

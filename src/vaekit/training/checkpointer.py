@@ -100,8 +100,8 @@ class Checkpointer:
     def _restore_best(self, run: Run) -> None:
         """Read the best weights of a run.
 
-        They may come from an epoch that is about to be repeated. If the newest ones are damaged, older ones are used;
-        if all are, the best weights are chosen anew.
+        They may be newer than the checkpoint: the epoch that gave them is then trained again. If the newest ones are
+        damaged, older ones are used; if all are, the best weights are chosen anew.
         """
         progress = self.trainer.progress
         weights = self.trainer.best_weights

@@ -117,7 +117,7 @@ def train_epochs(
     """
     check_trainable(model)
     loss, options = plan.loss, plan.options
-    check_loaded_rows(model, loss, train, validation, lenient=options.skips_bad_steps)
+    _check_loaded_rows(model, loss, train, validation, lenient=options.skips_bad_steps)
     module = module_of(loss)
     if module is not None:
         module.to(model.device)
@@ -201,7 +201,7 @@ def _take_steps(trainer: Trainer, train: Iterable[Any], begun: float, monitor: _
         monitor.after_step(begun)
 
 
-def check_loaded_rows(model: LatentVariableModel, loss: Loss, train: Any, validation: Any, *, lenient: bool) -> None:
+def _check_loaded_rows(model: LatentVariableModel, loss: Loss, train: Any, validation: Any, *, lenient: bool) -> None:
     """Check all rows that are in memory.
 
     Raises:

@@ -26,7 +26,7 @@ class Meter:
         allowed: How many bad steps in a row the training tolerates.
         names: Names of the sums; known from the first step on.
         sums: Sums of the epoch: one for each name, then the rows and the skipped steps.
-        bad_step: The first bad step that directly follows `allowed` bad steps, or −1.
+        bad_step: The step at which the training fails: more than `allowed` bad steps in a row. −1 if there is none.
         bad_in_a_row: Bad steps in a row until now.
         steps: Steps until now.
     """

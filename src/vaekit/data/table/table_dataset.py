@@ -22,7 +22,7 @@ from .encoded_table import Table, encode_with_new_columns, open_source
 from .standardization import statistics_of
 from .table_files import split_files
 
-SHARE = 10  # one row in ten to validate with
+ONE_IN = 10  # one row in ten to validate with
 
 
 def load_table(
@@ -71,7 +71,7 @@ def load_table(
         None if isinstance(test, str) else test,
         row_word="row",
         has_own_test=test_path is not None,
-        share=SHARE,
+        one_in=ONE_IN,
     )
     rows = {"train": kept[np.arange(len(kept))], "validation": validated, "test": tested}
     origins = {split: Origin(indices) for split, indices in rows.items()}

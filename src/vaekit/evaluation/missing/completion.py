@@ -12,7 +12,7 @@ from torch.distributions import Distribution
 from ... import plot
 from ...data import Batch
 from ...distributions import CertainCodes, PointMass, draw_samples
-from ...errors import ConfigError, DataError, check_count, one_of
+from ...errors import ConfigError, DataError, check_count
 from ...model import LatentVariableModel
 from ...rng import generator_of, seeded
 from ..batchwise import estimating, rows_as_batch
@@ -37,7 +37,8 @@ def complete(
         ConfigError: There is no such half, or `ways` is below 1.
         DataError: The images do not fit the model.
     """
-    one_of("half of an image", hide, HIDDEN_HALVES)
+    if hide not in HIDDEN_HALVES:
+        raise ConfigError(f"hide must be bottom, top, left or right, got {hide!r:.60}", arguments=("hide",))
     check_count("ways", ways)
     images = model.to_model(rows_as_batch(images))
     model.check_values(images.zero_filled, images.observed)

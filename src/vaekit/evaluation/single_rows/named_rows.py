@@ -121,7 +121,7 @@ def check_named_rows(rows: object) -> None:
 def rows_of(
     run: Run | RestoredRun, name: str | os.PathLike[str] | None = None, *, split: str | None = None
 ) -> NamedRows:
-    """Rows of a split of the run's own data or of a data set by name; or all rows at a path, even the run's own.
+    """One split of the run's data or of a named data set. Of a path, all rows, even if the run was trained on it.
 
     A folder of images is read as in the training: resized by `data.size`, in colour if the run's images are. A row is
     named by its file, or by its number in the user's file: in tables from 1, in arrays from 0, held-out rows too.
