@@ -6,7 +6,6 @@
 | `inputs` | a caller's rows and context, as a model takes them |
 | `weight_files` | weights and config in one file |
 | `composed` | a model of a posterior, a prior and a likelihood |
-| `spec` | its shapes and the meaning of its numbers, as a record |
 | `with_prior` | a trained model with another prior |
 | `draw` | one pass of data through a model, as a record |
 | `dimensions` | the rate by latent dimension |
@@ -22,7 +21,6 @@ from .conditions import one_hot
 from .dimensions import kl_by_dimension
 from .draw import KL, Draw, LatentLevel, levels_of
 from .inputs import Context
-from .spec import ModelSpec
 from .with_prior import WithPrior
 
 __all__ = [
@@ -32,7 +30,6 @@ __all__ = [
     "Draw",
     "LatentLevel",
     "LatentVariableModel",
-    "ModelSpec",
     "WithPrior",
     "check_model",
     "kl_by_dimension",

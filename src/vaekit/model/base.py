@@ -7,7 +7,6 @@ import math
 import os
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from dataclasses import fields
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Self
@@ -24,7 +23,6 @@ from ..rng import seeded
 from . import weight_files
 from .draw import Draw, antithetic_pairs, levels_of
 from .inputs import Context, ModelInputs
-from .spec import ModelSpec
 
 
 class LatentVariableModel(ModelInputs, ABC):
@@ -53,17 +51,6 @@ class LatentVariableModel(ModelInputs, ABC):
 
     latent_size: int
     made_of: Mapping[str, Any] | None = None
-
-    @property
-    def spec(self) -> ModelSpec:
-        """The model's shapes and the meaning of its numbers, as one record."""
-        return ModelSpec(**{field.name: getattr(self, field.name) for field in fields(ModelSpec)})
-
-    def set_spec(self, spec: ModelSpec) -> None:
-        """Take over the shapes of a model and the meaning of its numbers."""
-        self.latent_size = spec.latent_size
-        for field in fields(spec):
-            setattr(self, field.name, getattr(spec, field.name))
 
     def extra_repr(self) -> str:
         """Shapes and number of weights, for `print`."""

@@ -1,5 +1,6 @@
 """A model made of a posterior, a prior and a likelihood."""
 
+import math
 from collections.abc import Sequence
 
 from torch import Tensor, nn
@@ -11,7 +12,6 @@ from ..errors import ConfigError
 from .base import LatentVariableModel
 from .draw import Draw
 from .inputs import Context
-from .spec import ModelSpec
 
 
 class Composed(LatentVariableModel):
@@ -40,18 +40,15 @@ class Composed(LatentVariableModel):
     ) -> None:
         super().__init__()
         self.parts = nn.ModuleDict({"posterior": posterior, "prior": prior, "likelihood": likelihood})
-        self.set_spec(
-            ModelSpec(
-                latent_shape=_shape(posterior, latent_size, latent_shape),
-                context_size=context_size,
-                takes_classes=getattr(likelihood, "takes_classes", True),
-                event_shape=event_shape,
-                value_kind=value_kind_of(likelihood),
-                value_range=getattr(likelihood, "value_range", None),
-                columns=getattr(likelihood, "columns", None),
-                sees_missing=any(getattr(part, "sees_missing", False) for part in posterior.modules()),
-            )
-        )
+        self.latent_shape = _shape(posterior, latent_size, latent_shape)
+        self.latent_size = math.prod(self.latent_shape)
+        self.context_size = context_size
+        self.takes_classes = getattr(likelihood, "takes_classes", True)
+        self.event_shape = event_shape
+        self.value_kind = value_kind_of(likelihood)
+        self.value_range = getattr(likelihood, "value_range", None)
+        self.columns = getattr(likelihood, "columns", None)
+        self.sees_missing = any(getattr(part, "sees_missing", False) for part in posterior.modules())
 
     def forward(self, x: Tensor, c: Context = None, *, k: int = 1) -> Draw:
         """A draw, which a loss reads: `model(x)` is a draw, `elbo(model(x))` its ELBO."""

@@ -21,7 +21,17 @@ class WithPrior(LatentVariableModel):
         super().__init__()
         self.model = model
         self.own_prior = prior
-        self.set_spec(model.spec)
+        self.latent_shape = model.latent_shape
+        self.latent_size = model.latent_size
+        self.context_size = model.context_size
+        self.takes_classes = model.takes_classes
+        self.class_names = model.class_names
+        self.event_shape = model.event_shape
+        self.value_kind = model.value_kind
+        self.value_range = model.value_range
+        self.columns = model.columns
+        self.column_kinds = model.column_kinds
+        self.sees_missing = model.sees_missing
 
     def check_known(self, values: Tensor) -> None:
         """Refuse the known numbers that the model refuses."""
