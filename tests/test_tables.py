@@ -144,6 +144,23 @@ def test_a_file_gives_the_columns_of_the_frame(tmp_path: Path, suffix: str) -> N
     assert (read["height"].dropna().to_numpy() == table["height"].dropna().to_numpy()).all()  # every digit
 
 
+@pytest.mark.parametrize(
+    ("header", "mark", "names"),
+    [
+        ('"size, cm";weight', ";", ["size, cm", "weight"]),
+        ('"a;b;c",d', ",", ["a;b;c", "d"]),
+        ("size, cm;weight;age", ";", ["size, cm", "weight", "age"]),
+        ('"x, y"\t"z; w"', "\t", ["x, y", "z; w"]),
+        ("a,b;c", ",", ["a", "b;c"]),
+        ('5" disk;6" disk', ";", ['5" disk', '6" disk']),
+        ("a", ",", ["a"]),
+    ],
+)
+def test_a_separator_within_a_name_separates_nothing(tmp_path: Path, header: str, mark: str, names: list[str]) -> None:
+    (tmp_path / "t.csv").write_text(f"{header}\n{mark.join(['0'] * len(names))}\n", encoding="utf-8")
+    assert list(read_frame(tmp_path / "t.csv").columns) == names
+
+
 def test_an_array_is_a_table_whose_gaps_are_nan(tmp_path: Path) -> None:
     x = R.normal(size=(N, 3)).astype("f4")
     x[:, 2] = x[:, 2] > 0

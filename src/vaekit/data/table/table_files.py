@@ -34,6 +34,7 @@ TABLE_SUFFIXES = (".csv", ".tsv", ".parquet")
 ARRAY_SUFFIXES = (".npy", ".npz")
 _COPIES = 8  # reading a file takes at most this many times its size: text, cells, numbers
 _CELL = 256  # bytes, four times the size of a cell; a small .parquet can hold very many cells
+_QUOTED = re.compile(r'(?<![^,;\t ])"(?:[^"]|"")*"')  # a quoted name
 
 
 def is_table_file(name: str) -> bool:
@@ -186,10 +187,10 @@ def not_utf8(path: Path, line: int, byte: int) -> DataError:
 
 
 def _separator(first: str, path: Path) -> str:
-    """The tab of a .tsv; else the first of comma, semicolon and tab that the first line has."""
+    """The tab of a .tsv; else that of comma, semicolon and tab which the first line has most often outside quotes."""
     if path.suffix.lower() == ".tsv":
         return "\t"
-    return next((mark for mark in (",", ";", "\t") if mark in first), ",")
+    return max(",;\t", key=_QUOTED.sub("", first).count)
 
 
 def _parser_message(error: Exception) -> str:
