@@ -47,6 +47,27 @@ class Mapped(Dataset[Any]):
         return self.item(i)
 
 
+@pytest.mark.parametrize(("batch_size", "sizes"), [(19, [20]), (8, [8, 8, 4]), (1, [1] * 20), (30, [20])])
+@pytest.mark.parametrize("validates", [False, True])
+def test_a_single_last_row_of_a_data_set_of_torch_joins_the_batch_before(
+    batch_size: int, sizes: list[int], validates: bool
+) -> None:
+    rows = Mapped(lambda i: X[i])
+    factory = LoaderFactory(RowFormat(SHAPE, "real"), batch_size, torch.device("cpu"))
+    loader = factory.loaders(rows, rows)[validates]
+    torch.manual_seed(1)
+    batches = list(loader or ())
+    assert [len(x) for x in batches] == sizes
+    torch.manual_seed(1)
+    plain = DataLoader(rows, batch_size=batch_size, shuffle=not validates)
+    assert torch.equal(torch.cat(batches), torch.cat(list(plain)))  # bit for bit the order of torch's own loader
+
+
+def test_batch_norm_trains_on_a_data_set_of_torch_with_one_row_too_many() -> None:
+    model = build("vae", event_shape=SHAPE, latent_size=2, encoder={"hidden": [6], "norm": "batch"})
+    fit(model, Mapped(lambda i: X[i]), batch_size=19, epochs=1)
+
+
 class Streamed(IterableDataset[Any]):
     def __iter__(self) -> Iterator[Any]:
         return iter(X)

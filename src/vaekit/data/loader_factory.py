@@ -4,7 +4,7 @@ Not for: telling the kinds apart (`given_data`), what a batch is (`batch`), or h
 """
 
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -12,7 +12,7 @@ import torch
 from torch.utils import data as torch_data
 
 from ..errors import DataError
-from .batches import Batches
+from .batches import Batches, num_batches
 from .dataset import Dataset, Split
 from .given_data import OneByOne, RowFormat
 from .loading import load
@@ -73,11 +73,34 @@ class LoaderFactory:
         if isinstance(rows, Split):
             value_kind = self.row_format.value_kind
             return Batches(rows, batch_size=self.batch_size, shuffle=shuffle, device=self.device, value_kind=value_kind)
-        if isinstance(rows, OneByOne):
-            return torch_data.DataLoader(
-                rows.rows, batch_size=self.batch_size, shuffle=None if rows.is_stream else shuffle
-            )
-        return rows
+        if not isinstance(rows, OneByOne):
+            return rows
+        if rows.is_stream:
+            return torch_data.DataLoader(rows.rows, batch_size=self.batch_size)
+        order = (torch_data.RandomSampler if shuffle else torch_data.SequentialSampler)(rows.rows)
+        return torch_data.DataLoader(rows.rows, batch_sampler=_IndexBatches(order, self.batch_size))
+
+
+class _IndexBatches(torch_data.Sampler[list[int]]):
+    """The indices of each batch; a single row at the end joins the batch before it, as in `Batches`.
+
+    Arguments:
+        order: The indices, in a new order in every epoch.
+        batch_size: Rows of a batch.
+    """
+
+    def __init__(self, order: torch_data.Sampler[int], batch_size: int) -> None:
+        self.order = order
+        self.batch_size = batch_size
+
+    def __len__(self) -> int:
+        return num_batches(len(self.order), self.batch_size)  # type: ignore[arg-type]
+
+    def __iter__(self) -> Iterator[list[int]]:
+        order, size = list(self.order), self.batch_size
+        ends = [*range(size, len(self) * size, size), len(order)]
+        for position in range(len(self)):
+            yield order[position * size : ends[position]]
 
 
 def _to_validate(data: Dataset, rows: RowFormat) -> Split:
