@@ -168,6 +168,17 @@ def test_what_is_transparent_is_white(tmp_path: Path) -> None:
     assert (open_all(str(tmp_path)).split.x[:] == 255).all()
 
 
+@pytest.mark.parametrize(("mode", "colour"), [("RGB", (255, 0, 0)), ("L", 40)])
+@pytest.mark.parametrize("size", [None, 4])
+def test_a_colour_that_is_declared_transparent_is_white(
+    tmp_path: Path, mode: str, colour: int | tuple[int, ...], size: int | None
+) -> None:
+    for i in range(2):
+        Image.new(mode, (4, 4), colour).save(tmp_path / f"{i}.png", transparency=colour)
+    x = open_all(str(tmp_path), size=size).split.x
+    assert (x[torch.arange(2)] == 255).all() and x.shape[1] == len(mode)
+
+
 @pytest.mark.parametrize(
     "folders", [["train/good", "test/bad", "ground_truth/bad"], ["train/ok", "train/bad"], ["test"]]
 )

@@ -197,7 +197,7 @@ def _is_colour(image: Image.Image, path: str) -> bool:
 def _converted(image: Image.Image, size: int | None, mode: str) -> Image.Image:
     """The image in another mode; with a size its central square, resized."""
     if size is None:
-        return image if image.mode == mode else _in_mode(image, mode)
+        return _in_mode(image, mode)
     width, height = image.size
     side = min(width, height)
     left, top = (width - side) // 2, (height - side) // 2
@@ -208,7 +208,7 @@ def _converted(image: Image.Image, size: int | None, mode: str) -> Image.Image:
 def _in_mode(image: Image.Image, mode: str) -> Image.Image:
     """The image in another mode; transparent pixels become white."""
     if not image.has_transparency_data:
-        return image.convert(mode)
+        return image if image.mode == mode else image.convert(mode)
     opaque = Image.new("RGBA", image.size, "white")
     opaque.alpha_composite(image.convert("RGBA"))
     return opaque.convert(mode)
