@@ -606,7 +606,7 @@ def test_paths_and_options_that_cannot_be(tmp_path):
     with pytest.raises(DataError, match=r"must be a folder of images, .npy or .npz"):
         load(write(tmp_path / "x.doc", b"1,2"))
     with pytest.raises(
-        DataError, match=r"unknown data set 'mnits'; did you mean 'mnist'.*or the path of your own images"
+        DataError, match=r"unknown data set 'mnits'; did you mean 'mnist'.*or pass the path of your own images"
     ):
         load("mnits")
     with pytest.raises(ConfigError, match=r"^size = 4 resizes the images of a folder"):

@@ -429,6 +429,13 @@ def test_an_evaluation_of_other_weights_has_files_of_its_own(run: Run) -> None:
     digits = names[2].removeprefix("evaluation-weights-").removesuffix(".json")
     assert len(digits) == 8 and names[3] == f"evaluation-9-rows-weights-{digits}.json"
     assert {file: file.read_bytes() for file in whole} == whole and not is_outdated(run)
+    assert not any(is_outdated(run, name) for name in names)
+    stored = run.load_checkpoint("last")
+    with run.lock():
+        run.save_checkpoint({k: v - 1 if v.is_floating_point() else v for k, v in stored.tensors.items()}, stored.state)
+    assert [is_outdated(run, name) for name in names] == [True, True, False, False]
+    with run.lock():
+        run.save_checkpoint(stored.tensors, stored.state)
     Path(run.path, "checkpoints", "best").rename(run.path / "gone")
     assert evaluate_run(run, others[0], **QUICK).details["file"] == "evaluation.json"  # the run has no better ones
 

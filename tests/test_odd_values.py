@@ -16,6 +16,7 @@ from vaekit import plot
 from vaekit.cli import command
 from vaekit.cli.config_options import ConfigOptions
 from vaekit.data import Batch, Dataset, Split
+from vaekit.data.table import columns
 from vaekit.errors import ConfigError, DataError, VAEError
 from vaekit.evaluation import Options, Value, compare, complete, evaluate, evaluate_model, fit_prior
 from vaekit.evaluation.latent_space.disentanglement import disentanglement
@@ -23,9 +24,11 @@ from vaekit.evaluation.latent_space.ex_post import codes_posterior_of
 from vaekit.evaluation.latent_space.latent_statistics import latent_statistics, linear_probe, nearest_neighbours
 from vaekit.evaluation.likelihood.ais import ais
 from vaekit.evaluation.likelihood.bounds import bounds
+from vaekit.evaluation.missing import conditional
 from vaekit.evaluation.missing.conditional import rows_given
 from vaekit.evaluation.missing.filling import impute_array
 from vaekit.evaluation.missing.imputation import filled_rows, weighted_latents
+from vaekit.evaluation.samples import synthetic
 from vaekit.evaluation.samples.quality import frechet
 from vaekit.evaluation.single_rows.named_rows import encode_rows
 from vaekit.evaluation.single_rows.outliers import auroc
@@ -648,3 +651,42 @@ def test_options_of_the_schedule_free_optimizer_are_checked(options: dict[str, f
         ScheduleFreeAdamW(weights, 1e-3, **options)
     with pytest.raises(ConfigError, match="learning_rate must be at least 0"):
         ScheduleFreeAdamW(weights, -1e-3)
+
+
+def test_what_two_readers_tried_is_answered_in_words() -> None:
+    model = vaekit.build("vae", event_shape=(1, 8, 8), latent_size=2)
+    rows = torch.rand(9, 1, 8, 8)
+    with pytest.raises(ConfigError, match="batch_size is for rows; this Tensor is a loader"):
+        vaekit.fit(model, torch.rand(4, 10, 1, 8, 8), batch_size=7, epochs=1)
+    with pytest.raises(DataError, match="a dict with x, got x = None"):
+        vaekit.fit(model, [{"x": None}], epochs=1)
+    with pytest.raises(ConfigError, match="seed must have at most 64 bits"):
+        evaluate(model, rows, seed=2**70)
+    with pytest.raises(ConfigError, match="got Tensor"):
+        evaluate(model, torch.rand(3, 4, 1, 8, 8))
+    with pytest.raises(ConfigError, match="a model needs data for its map"):
+        vaekit.explore(model)
+    shown = [str(Value("nll", number, None, "nats")) for number in (12345.6, 123.456, 0.5)]
+    assert shown == ["12346", "123.5", "0.5"]
+
+
+def test_the_elbo_of_a_model_without_density_is_refused_as_its_bounds_are() -> None:
+    model = vaekit.build("vq-vae", event_shape=(1, 8, 8))
+    draw = model(torch.rand(4, 1, 8, 8))
+    for bound in (vaekit.elbo, vaekit.objectives.iwae):
+        with pytest.raises(ConfigError, match="it carries the penalty 'commitment'"):
+            bound(draw)
+
+
+@pytest.mark.parametrize("levels", [(0.0, 1.0), (0, 1), (False, True), ("0", "1")])
+def test_a_given_level_is_known_by_its_number_or_its_text(levels: tuple[Any, ...]) -> None:
+    column = columns.Column("survived", "categorical", "float64", levels)
+    for value in (1, "1", levels[1], str(levels[1])):
+        assert conditional._number_of(column, value) == 1
+    with pytest.raises(ConfigError, match="unknown level '2'"):
+        conditional._number_of(column, 2)
+
+
+def test_what_was_never_measured_has_no_number() -> None:
+    assert str(synthetic._mean("pair trends", [float("nan")])) == "—"
+    assert synthetic._mean("pair trends", [0.5, float("nan"), 1.0]).value == 75

@@ -36,10 +36,12 @@ def generator_of(seed: int) -> torch.Generator:
     """A generator on the CPU with this seed.
 
     Raises:
-        ConfigError: The seed is not a whole number.
+        ConfigError: The seed is not a whole number, or has more than 64 bits.
     """
     if not is_whole(seed):
         raise ConfigError(f"seed must be a whole number, got {seed!r:.60}")
+    if not -(1 << 63) <= seed < 1 << 64:
+        raise ConfigError(f"seed must have at most 64 bits, got {seed!r:.60}")
     return torch.Generator().manual_seed(int(seed))
 
 

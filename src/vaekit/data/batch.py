@@ -106,8 +106,9 @@ def batch_fields(item: Mapping[Any, Any]) -> dict[str, Any]:
                 f"the key {key!r:.100} {f'gives {field} twice' if field else 'is unknown'}: leave it out"
             )
         fields_of_batch[field] = value
-    if "x" not in fields_of_batch:
-        raise DataError(f"a batch must be a tensor, (x, labels) or a dict with x, got the keys {list(item)!r:.200}")
+    if fields_of_batch.get("x") is None:
+        missing = "x = None" if "x" in fields_of_batch else f"the keys {list(item)!r:.200}"
+        raise DataError(f"a batch must be a tensor, (x, labels) or a dict with x, got {missing}")
     return fields_of_batch
 
 

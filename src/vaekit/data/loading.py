@@ -169,7 +169,7 @@ def _opener_of(source: Any, value_kind: ValueKind) -> tuple[Any, _Opener]:
         return name, _TABLE
     if is_path(name):
         return name, _BY_PATH
-    raise DataError(f"{unknown('data set', name, SOURCES)}; or the path of your own images")
+    raise DataError(f"{unknown('data set', name, SOURCES)}; name one of these, or pass the path of your own images")
 
 
 def _table(source: Any, value_kind: ValueKind, columns: ColumnKinds | None = None, **options: Any) -> Dataset:

@@ -16,12 +16,14 @@ from ..data.dataset import SPLITS
 from ..errors import ConfigError, RunError, check_count, one_of, unknown
 from ..runs.model_weights import weights_sha256
 from ..store import Run, files
+from ..store.checkpoint import CheckpointKind
 from ..store.old_names import with_current_names
 from .values import Value
 
 EVALUATION_FORMAT = 1  # of evaluation.json
 PER_ROW = "per row"  # the detail that names the file with the numbers of each row
-WEIGHTS = "weights"  # the detail with the SHA-256 of the evaluated weights
+WEIGHTS = "weights"  # the detail with the SHA-256 of the checkpoint's weights, or of the tensors of other weights
+_OF_NO_CHECKPOINT = re.compile(r"-weights-[0-9a-f]{8}\.json")
 
 
 @dataclass(frozen=True)
@@ -137,10 +139,10 @@ def check_evaluated(run: Run, selection: RowSelection) -> str:
 
 
 def is_outdated(run: Run, file: str = ALL_TEST_ROWS.file) -> bool:
-    """Whether a stored evaluation is of other weights than the best ones that the run has now.
+    """Whether a stored evaluation is of a checkpoint that the run no longer has.
 
-    An evaluation of an earlier version does not name its weights; it is outdated if the run was resumed after its file
-    was written. A file that does not exist is not outdated.
+    Weights that were never a checkpoint of the run are not outdated, nor is a file that does not exist. An evaluation
+    of an earlier version does not name its weights; it is outdated if the run was resumed after its file was written.
 
     Raises:
         RunError: The stored evaluation is damaged.
@@ -150,14 +152,15 @@ def is_outdated(run: Run, file: str = ALL_TEST_ROWS.file) -> bool:
         return False
     evaluated = Evaluation.from_json(run.read_json(file)).details.get(WEIGHTS)
     if evaluated is not None:
-        return weights_sha256(run) not in (None, evaluated)
+        kind: CheckpointKind = "last" if file.endswith("-last.json") else "best"
+        return not _OF_NO_CHECKPOINT.search(file) and weights_sha256(run, kind) not in (None, evaluated)
     written = datetime.fromtimestamp(path.stat().st_mtime, UTC).isoformat()
     return any(str(session.get("began", "")) > written for session in run.sessions)
 
 
 def outdated(file: str) -> str:
     """The sentence about an outdated evaluation."""
-    return f"{file} is of other weights than the best ones of the run now"
+    return f"{file} is of other weights than the run has now"
 
 
 @dataclass

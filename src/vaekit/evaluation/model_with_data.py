@@ -41,12 +41,12 @@ def data_for_model(model: LatentVariableModel, data: Any) -> Dataset:
     if isinstance(data, Dataset):
         check_columns(model.columns, data.columns)
         return data.numbered_by(model.class_names, model.context_size) if model.context_size else data
+    given = type(data).__name__
     if is_array(data) or (isinstance(data, tuple) and len(data) in (1, 2)):
         data = RowFormat.of(model).interpreted(data[0] if isinstance(data, tuple) and len(data) == 1 else data)
     if not isinstance(data, Split):
         raise ConfigError(
-            "a model takes a Dataset, the name or path of one, a Split, a tensor (N, …), or (x, labels), got "
-            f"{type(data).__name__}"
+            f"a model takes a Dataset, the name or path of one, a Split, a tensor (N, …), or (x, labels), got {given}"
         )
     kind = "signal" if len(data.event_shape) == 2 else None if model.columns is None else "table"
     last = -1 if data.labels is None or not len(data) else int(data.labels.max())

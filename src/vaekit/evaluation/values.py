@@ -53,7 +53,7 @@ class Value:
         if not math.isfinite(self.value):
             return "—"
         if not self.standard_error or not math.isfinite(self.standard_error):
-            return f"{self.value:.4g}"
+            return f"{self.value:.4g}" if abs(self.value) < 1e4 else f"{self.value:.0f}"
         return with_error(self.value, self.standard_error)
 
     @property

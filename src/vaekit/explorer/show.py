@@ -89,8 +89,8 @@ def explore(
         trust: Allow parts by import path; their code is then executed.
 
     Raises:
-        ConfigError: `images` is negative, `model` is neither a model nor a run, or a run gets data.
-        DataError: A model is given without data, or the data do not fit it.
+        ConfigError: `images` is negative, `model` is neither a model nor a run, a run gets data, or a model gets none.
+        DataError: The data do not fit the model.
         RunError: The run is unknown.
     """
     count = max(check_count("images", images, 0), STATISTICS_ROWS)
@@ -102,7 +102,7 @@ def explore(
     else:
         check_model(model)
         if data is None:
-            raise DataError("a model needs data for its map: explore(model, vaekit.data.load('mnist'))")
+            raise ConfigError("a model needs data for its map: explore(model, vaekit.data.load('mnist'))")
         subject = ModelWithData.of_model(model, data, count)
     with evaluating(subject.model):
         text, embeds = standalone(subject, page_content(subject, images=images), half=half)

@@ -57,6 +57,8 @@ def objective(**traits: bool) -> Callable[[F], F]:
             if not isinstance(draw, Draw):
                 name = function.__name__
                 raise ConfigError(f"{name} takes a Draw, got {type(draw).__name__}; write {name}(model.draw(x))")
+            if function_traits.bound and not draw.has_density:
+                raise ConfigError(no_bound(draw))
             for option in words.keys() & options.keys():
                 one_of(option, options[option], words[option])
             return function(draw, *arguments, **options)
@@ -272,8 +274,6 @@ class OfDraw(Loss):
                 gradient through the samples, and they have none.
         """
         options = {name: value(epoch) if callable(value) else value for name, value in self.options.items()}
-        if not draw.has_density and self.traits.bound:
-            raise ConfigError(no_bound(draw))
         if not self.traits.uses_score_gradient:
             need_gradient(draw)
         with full_precision(draw.x):

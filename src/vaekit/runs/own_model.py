@@ -223,8 +223,8 @@ def _loaders(
     """
     factory = LoaderFactory(RowFormat.of(model), options.batch_size, model.device)
     training, validating = factory.loaders(train, validation)
-    if own_size and training is train:
-        raise ConfigError(f"batch_size is for data; {type(train).__name__} is a loader and makes its own batches")
+    if own_size and (training is train or isinstance(training, list)):  # a list of batches out of one tensor
+        raise ConfigError(f"batch_size is for rows; this {type(train).__name__} is a loader and makes its own batches")
     return training, validating
 
 

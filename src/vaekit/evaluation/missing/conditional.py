@@ -123,6 +123,16 @@ def rows_where(
     return rows_given(model, n, values.to(model.device), observed.to(model.device), seed=seed)
 
 
+def _reads_as(text: str, level: object) -> bool:
+    """Whether a text stands for a level: it is its text, or the same number."""
+    if text == str(level) or not isinstance(level, int | float):
+        return text == str(level)
+    try:
+        return float(text) == level
+    except ValueError:
+        return False
+
+
 def _number_of(column: Column, value: object) -> float:
     """The model's number for a value of a column, or for a text that stands for it.
 
@@ -131,10 +141,10 @@ def _number_of(column: Column, value: object) -> float:
     """
     text = str(value)
     if column.has_levels:
-        levels = [str(level) for level in column.levels]
-        if text not in levels:
-            raise ConfigError(f"column {column.name!r}: {unknown('level', text, levels)}")
-        return float(levels.index(text))
+        same = [i for i, level in enumerate(column.levels) if level == value or _reads_as(text, level)]
+        if not same:
+            raise ConfigError(f"column {column.name!r}: {unknown('level', text, map(str, column.levels))}")
+        return float(same[0])
     try:
         number: Any = np.datetime64(text) if column.dtype in ("date", "datetime") else float(text)
         encoded = float(column.encode(np.array([number]), np.array([False]))[0])

@@ -91,7 +91,7 @@ def _with_gaps(drawn: Tensor, real: Tensor) -> Tensor:
 
 def _mean(name: str, shares: Sequence[float]) -> Value:
     finite = [share for share in shares if not math.isnan(share)]
-    return Value(name, 100 * sum(finite) / max(1, len(finite)), None, "%")
+    return Value(name, 100 * sum(finite) / len(finite) if finite else math.nan, None, "%")
 
 
 def _shape(column: Column, real: Tensor, drawn: Tensor) -> float:
