@@ -429,7 +429,7 @@ def npy(array: np.ndarray, **options: bool) -> bytes:
 
 BAD_ARRAYS = {
     "objects": (npy(np.array([{}, []], dtype=object), allow_pickle=True), "Python objects in dtype"),
-    "truncated": (npy(PIXELS)[:-1], r"cannot be read as .npy \(mmap length is greater than file size\)"),
+    "truncated": (npy(PIXELS)[:-1], r"has 8767 bytes, but its header promises 8768: it is cut short; bring the whole"),
     "no header": (npy(PIXELS)[:40], "cannot be read as .npy"),
     "no file": (b"", "cannot be read as .npy"),
     "integers": (npy(PIXELS.astype(int)), "must be uint8, or floats in .0, 1., got int64; use astype"),
@@ -437,7 +437,10 @@ BAD_ARRAYS = {
     "two channels": (npy(PIXELS[..., :2]), r"C = 1 or 3, .* got .60, 8, 6, 2."),
     "none": (npy(PIXELS[:0]), r"with C = 1 or 3, .* got \(0, 8, 6, 3\)"),
     "one": (npy(PIXELS[:1]), "are needed, got 1"),
-    "huge": (npy(PIXELS).replace(b"(60, 8,", b"(99, 8,"), "mmap length is greater than file size"),
+    "huge": (
+        npy(PIXELS).replace(b"(60, 8,", b"(99, 8,"),
+        "has 8768 bytes, but its header promises 14384: it is cut short",
+    ),
     "no number": (npy(np.full((4, 2, 2), np.nan)), "row 0 has only NaN; leave it out"),
     "one number": (npy(np.array(3.0)), "has one number and no rows"),
     "too large": (npy(PIXELS.astype("f4")), r"goes from .* to 2\d\d; scale the images, or save 0 … 255 as uint8"),

@@ -102,8 +102,12 @@ class FileRows:
         self.row_bytes = math.prod(self.shape[1:]) * self.dtype.itemsize
         if not self.shape:
             raise DataError(f"{path}: has one number and no rows; save an array (N, …)")
-        if self.offset + self.shape[0] * self.row_bytes > size:
-            raise DataError(f"{path}: cannot be read as .npy (mmap length is greater than file size)")
+        promised = self.offset + self.shape[0] * self.row_bytes
+        if promised > size:
+            raise DataError(
+                f"{path}: has {size} bytes, but its header promises {promised}: it is cut short; bring the whole file "
+                "back"
+            )
         if size > _READ_AT_RANDOM and hasattr(os, "posix_fadvise"):
             # without this the system reads 128 KiB for each row: 17 times as slow
             os.posix_fadvise(self.descriptor, 0, 0, os.POSIX_FADV_RANDOM)
