@@ -97,7 +97,8 @@ def load_all_by_path(
 ) -> Dataset:
     """All rows of a path as test rows, none held out. Paths that are split keep their splits.
 
-    A path is split if it is a folder with subfolders such as train, val and test, or a `.npz` with x_test.
+    A path is split if it is a folder with subfolders such as train, val and test, or a `.npz` with x_test. Of x_train,
+    one row in 20 is held out to validate with, as in `load`.
 
     Arguments: as for `open_all`.
 
