@@ -67,7 +67,7 @@ class Recipe:
 
     @property
     def value_kind(self) -> ValueKind:
-        """The meaning of the numbers in x to the model."""
+        """What the numbers in x mean to the model."""
         return _value_kind(self.parts)
 
     @property

@@ -30,9 +30,10 @@ class LocationScale(PerValueLikelihood):
             deviation about their mean.
         scale: A fixed number; "shared", one learned for all values; or "per-pixel": the second group of the network's
             channels is its logarithm.
-        centre: Origin of the network's location, one number or one for each channel of signals (C, L); "auto" is 0.
-        unit: Unit of the network's location, in the same form; "auto" is 1. The location is centre + unit · output. A
-            scale that is learned or comes from the network is in this unit, too.
+        centre: Origin of the network's location, one number or one for each channel of signals (C, L); "auto" is 0
+            before the rows are known.
+        unit: Unit of the network's location, in the same form; "auto" is 1 before the rows are known. The
+            location is centre + unit · output. A scale that is learned or comes from the network is in this unit, too.
 
     Attributes:
         limit: A log-scale that is learned or comes from the network is bounded softly by ± this.

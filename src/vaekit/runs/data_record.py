@@ -24,7 +24,7 @@ class DataRecord:
         name: Name or path of the data set.
         checksum: Checksum of the data, as in `Dataset`.
         kind: Kind of the data, as in `Dataset`.
-        value_kind: The meaning of the numbers in x to the model.
+        value_kind: What the numbers in x mean to the model.
         event_shape: Shape of one row.
         num_classes: The number of classes.
         classes: Names of the classes.
@@ -83,7 +83,7 @@ class DataRecord:
 
         Arguments:
             data: The data set.
-            value_kind: The meaning of its numbers to the model.
+            value_kind: What its numbers mean to the model.
         """
         assert data.kind is not None  # `Dataset` fills it in
         return cls(

@@ -156,8 +156,8 @@ class RestoredRun:
     def dataset(self, name: str | None = None) -> Dataset:
         """The data set that the run was trained on, or another one that its model takes, with the run's classes.
 
-        The run's own data set has all of its labels, and the splits of the training. All rows of another path are test
-        rows, unless the path has splits; see `load_evaluation_data`.
+        The run's own data set has the splits of the training, and comes with every label, also those that `labelled`
+        hid in training. All rows of another path are test rows, unless the path has splits; see `load_evaluation_data`.
 
         Arguments:
             name: Another data set, by name or path.

@@ -24,7 +24,7 @@ from ..measure_contract import Findings, Measure, MeasureInput, PrintedLine
 from ..values import Value, share_of
 
 COMPARED_ROWS = 2000  # rows of each kind that are compared
-COLUMN_BINS = 10  # of a column of numbers, in a pair with a column of levels
+COLUMN_BINS = 10  # bins into which a number is sorted when it is paired with a level
 STEPS, WIDTH, DECAY = 200, 32, 1e-3  # of the classifiers
 
 
