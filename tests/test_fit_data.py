@@ -315,7 +315,7 @@ def test_a_model_is_made_and_called_in_the_natural_way() -> None:
     assert small("cvae")(X, Y).log_likelihood.shape == (1, 20)
     with pytest.raises(ConfigError, match="give a table"):
         build("vae", train=3)
-    with pytest.raises(ConfigError, match="give a table"):
+    with pytest.raises(ConfigError, match=r"did you mean latent_size=3\?"):
         build("vae", latent_sise=3)
 
 
