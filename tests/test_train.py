@@ -20,7 +20,7 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.data import DataLoader, TensorDataset
 
-from vaekit import CVAE, VAE, OfDraw, elbo, fit, iwae
+from vaekit import CVAE, VAE, OfDraw, elbo, fit, iwae, load
 from vaekit.config import Fit, Train
 from vaekit.data import Batches
 from vaekit.errors import ConfigError, DataError, DeviceError, NumericalError, RunError
@@ -1243,3 +1243,37 @@ def test_a_training_that_has_run_out_of_patience_says_so_when_it_is_resumed(tmp_
     _check_patience(run, Train(epochs=9, patience=2))
     with pytest.raises(RunError, match=r"train\.steps = 7, cannot change"):
         _check_has_epochs_left(run, Train(steps=7))
+
+
+def test_fit_records_how_the_training_of_its_run_ended(tmp_path: Path) -> None:
+    run, model = new_run(tmp_path), small()
+    fit(model, loader(), loader(), epochs=2, run=run)
+    run.release()
+    assert run.status == "finished"
+    with pytest.raises(RunError, match="does not record its data and its model"):
+        load(run)
+    other = small()
+    other.load_state_dict(run.load_checkpoint("best").part("model"))
+    assert torch.equal(weights(other), weights(model))
+
+    failing = Run.create("b", preset="x", config="", environment={}, root=tmp_path / "others")
+    with pytest.raises(NumericalError):
+        fit(small(), loader(), epochs=1, run=failing, objective=lambda draw: elbo(draw) * math.nan)
+    failing.release()
+    assert failing.status == "failed"
+
+
+def test_a_loader_whose_position_no_checkpoint_can_hold_is_refused_before_the_training(tmp_path: Path) -> None:
+    class Nested(list[Tensor]):
+        def state_dict(self) -> dict[str, Any]:
+            return {"sampler": {"rng": torch.zeros(2)}, "n": 1}
+
+        def load_state_dict(self, state: dict[str, Any]) -> None:
+            raise NotImplementedError
+
+    run, model = new_run(tmp_path), small()
+    start = weights(model)
+    with pytest.raises(ConfigError, match=r"state_dict\(\) gives dict for 'sampler', which a checkpoint cannot hold"):
+        fit(model, Nested([images()[:8]]), epochs=1, run=run)
+    assert torch.equal(weights(model), start)
+    fit(model, Nested([images()[:8]]), epochs=1)  # which writes nothing

@@ -49,6 +49,11 @@ class DataRecord:
         Raises:
             RunError: environment.json lacks an entry, or is damaged.
         """
+        if "data" not in run.environment:
+            raise RunError(
+                f"run {run.name} does not record its data and its model, as the training of a preset does; load its "
+                "weights into your model: model.load_state_dict(run.load_checkpoint('best').part('model'))"
+            )
         table = run.recorded("data", kind=dict)
         where = run.path / "environment.json"
         shape = run.recorded("data", "shape", kind=list)

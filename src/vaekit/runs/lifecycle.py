@@ -191,27 +191,33 @@ def train_as_worker(ranks: Ranks) -> None:
 
 @contextmanager
 def _recording_end(run: Run) -> Iterator[None]:
-    """Record how the run ends, and unlock its folder."""
+    """Record how the run ends, name how to continue, and unlock its folder."""
     try:
-        yield
-    except (KeyboardInterrupt, RunError) as error:  # a RunError: the disk is full or gone, no fault of the run
-        _note(run, "interrupted", str(error))
-        raise
+        with ending_recorded(run):
+            yield
     except RankError as error:
-        _note(run, "interrupted", str(error))
         message = f"{error}; resume {run.name} to continue from there, with any number of ranks"
         raise RankError(message, command=f"resume {run.name}") from None
     except NumericalError as error:
-        _note(run, "failed", str(error))
         message = f"{error}; to continue from there, resume {run.name} with other settings"
         raise error.with_message(message) from None
+    finally:
+        run.release()
+
+
+@contextmanager
+def ending_recorded(run: Run) -> Iterator[None]:
+    """Record how the training within the block ends: finished, interrupted or failed. Needs the lock."""
+    try:
+        yield
+    except (KeyboardInterrupt, RankError, RunError) as error:  # a RunError: the disk is full or gone
+        _note(run, "interrupted", str(error))
+        raise
     except Exception as error:
-        _note(run, "failed", f"{type(error).__name__}: {error}")
+        _note(run, "failed", str(error) if isinstance(error, NumericalError) else f"{type(error).__name__}: {error}")
         raise
     else:
         run.set_status("finished")
-    finally:
-        run.release()
 
 
 def _note(run: Run, state: Literal["interrupted", "failed"], message: str) -> None:

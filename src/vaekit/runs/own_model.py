@@ -28,6 +28,7 @@ from ..training.listener import Listeners
 from ..training.optimizers import adam
 from ..training.precision import find_precision
 from ..training.ranks import joined_ranks
+from .lifecycle import ending_recorded
 from .terminal import is_watched, training_progress
 
 _ELSEWHERE = {  # what to do instead of setting an option that only runs have
@@ -84,7 +85,9 @@ def fit(
             `partial(torch.optim.SGD, lr=0.1)`; by default the preset's, or Adam.
         schedule: A factor on the optimizer's learning rate; by default the preset's, or none.
         options: A `config.Fit`, instead of a preset.
-        run: A folder for metrics and checkpoints.
+        run: A folder for metrics and checkpoints, as `Run.create(…)` makes it. Afterwards it is finished, failed or
+            interrupted. It has no recipe: its weights load into a model by
+            `model.load_state_dict(run.load_checkpoint("best").part("model"))`.
         resume: The last checkpoint of `run`, to continue from.
         listener: A listener to the progress.
         progress: Whether to show the progress on stderr; by default in a terminal and in a notebook, unless there is a
@@ -134,7 +137,8 @@ def fit(
         if screen is not None:
             screen.begin(_description(model, number_of_rows(batches), options))
         both = Listeners([screen, listener])
-        return train_epochs(model, plan, batches, validating, run=run, resume=resume, listener=both, ranks=ranks)
+        with nullcontext() if run is None else ending_recorded(run):
+            return train_epochs(model, plan, batches, validating, run=run, resume=resume, listener=both, ranks=ranks)
 
 
 def _check_settings(settings: Mapping[str, Any]) -> None:

@@ -1,8 +1,9 @@
 """When to remember the state of a training: in memory, against a numerical failure; on disk, against a crash."""
 
+import json
 import time
 import warnings
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import asdict
 from typing import Any, Protocol, runtime_checkable
@@ -54,6 +55,8 @@ class Checkpointer:
         self.saved_progress = (-1, -1)  # epoch and step
         self.saved_best = 0  # epoch
         self.snapshot()
+        if run is not None:
+            _check_position(self.last_good.state.get("loader", {}))
 
     def resume(self, checkpoint: Checkpoint | None) -> list[Record]:
         """Put everything back to the state of the checkpoint, and return the records of the epochs before it."""
@@ -183,3 +186,19 @@ class Checkpointer:
                 self.save()
             step = self.trainer.progress.step
             raise error.with_message(f"{error}; the last state that was good, after step {step}, is kept") from None
+
+
+def _check_position(position: Mapping[str, Any]) -> None:
+    """Refuse the position of a loader that no checkpoint can hold, before the training.
+
+    Raises:
+        ConfigError: A value is neither a tensor nor JSON.
+    """
+    for name, value in position.items():
+        try:
+            json.dumps(value)
+        except (TypeError, ValueError):
+            raise ConfigError(
+                f"the loader's state_dict() gives {type(value).__name__} for {name!r}, which a checkpoint cannot hold: "
+                "give tensors by name, and JSON; a loader without state_dict is not resumed within an epoch"
+            ) from None
