@@ -75,9 +75,10 @@ class ModelInputs(nn.Module):
 
     def known_values(self, x: Tensor, observed: Tensor | None) -> Tensor | None:
         """The mask of known values: `observed`, or not NaN if the model `sees_missing`; None if all are known."""
-        if observed is not None or not self.sees_missing or not bool(x.isnan().any()):
+        if observed is not None or not self.sees_missing:
             return observed
-        return ~x.isnan()
+        known = ~x.isnan()
+        return None if x.device.type == "cpu" and bool(known.all()) else known  # elsewhere asking waits for the device
 
     def check_values(self, x: Tensor, observed: Tensor | None = None) -> None:
         """Refuse numbers, of any shape, that the model has no density for, where observed. This waits for the device.
@@ -138,8 +139,7 @@ class ModelInputs(nn.Module):
     def to_model(self, batch: Batch) -> Batch:
         """A batch for the model: on its device, in its type, with one-hot rows of the labels as context.
 
-        Nothing here waits for the device, unless x is there already and the model `sees_missing`. The row of an unknown
-        class, −1, is NaN.
+        Nothing here waits for the device. The row of an unknown class, −1, is NaN.
 
         Raises:
             DataError: The shape of x is wrong, or a conditional model gets neither a context nor labels of its classes.
